@@ -1,0 +1,288 @@
+//! The resolved settings that stages work from: valid by construction (CFG-1), every default applied. Does not know YAML.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::config::ddl;
+
+/// Everything that one process works from.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Metrics label and default group id.
+    pub name: String,
+    /// The Kafka cluster.
+    pub kafka: Kafka,
+    /// The schema registry, where there is one.
+    pub schema_registry: Option<SchemaRegistry>,
+    /// Where the tables live.
+    pub storage: Storage,
+    /// Process-wide bounds.
+    pub limits: Limits,
+    /// The HTTP listener.
+    pub http: Http,
+    /// How long a drain on SIGTERM may take.
+    pub shutdown_grace: Duration,
+    /// The tables, names unique.
+    pub tables: Vec<Table>,
+}
+
+/// Where records come from.
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    /// `host:port` pairs, comma separated.
+    pub bootstrap_servers: String,
+    /// The consumer group.
+    pub group_id: String,
+    /// librdkafka properties as written; none that Lakeward owns.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// Where writer schemas come from.
+#[derive(Debug, Clone)]
+pub struct SchemaRegistry {
+    /// The base URL, which may have a path.
+    pub url: Url,
+    /// How to prove who we are.
+    pub auth: RegistryAuth,
+}
+
+/// How the registry knows us.
+#[derive(Debug, Clone)]
+pub enum RegistryAuth {
+    /// Not at all.
+    None,
+    /// HTTP basic authentication.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// An `Authorization: Bearer` header.
+    Bearer(Secret),
+}
+
+/// Where tables live.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// The root; `file://` or `s3://` today. Tables lie under it.
+    pub url: Url,
+    /// object_store / delta-rs options as written.
+    pub options: BTreeMap<String, Secret>,
+}
+
+/// Process-wide bounds.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Lanes; `None` is one for each core that the cgroup allows.
+    pub lanes: Option<usize>,
+    /// The largest value, in bytes, that is decoded; a larger one is a reject.
+    pub record_bytes: u64,
+}
+
+/// The HTTP listener.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// What POSTs must carry when they do not come over loopback.
+    pub token: Option<Secret>,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the client that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// One table and the topics that feed it.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Where it lies under `storage.url`.
+    pub path: String,
+    /// The topics; no topic feeds two tables yet.
+    pub topics: Vec<String>,
+    /// How values are decoded.
+    pub value: Value,
+    /// Where a topic that is new to the table begins.
+    pub start: Start,
+    /// The upper bound from received to readable.
+    pub target_lag: Duration,
+    /// When a file is large enough to seal before `target_lag` is over.
+    pub flush: Flush,
+    /// Table partition columns in order.
+    pub partition_by: Vec<PartitionField>,
+    /// The Kafka columns.
+    pub metadata: Metadata,
+    /// What a null value becomes.
+    pub tombstones: Tombstones,
+    /// What a record that cannot be decoded does.
+    pub errors: ErrorMode,
+    /// Delta table properties, set at creation.
+    pub properties: BTreeMap<String, String>,
+    /// Commits between two checkpoints; `None` follows the table's `delta.checkpointInterval`, else 100.
+    pub checkpoint_every_commits: Option<u64>,
+}
+
+/// The format of values.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// Avro with the Confluent frame; writer schemas by id from the registry, the table's from the subject's latest version.
+    AvroConfluent {
+        /// The subject; the config's default is `<topic>-value`.
+        subject: String,
+    },
+    /// Avro without a frame, written with the schema in this file.
+    AvroFile {
+        /// The `.avsc` file.
+        file: PathBuf,
+    },
+    /// JSON text.
+    Json {
+        /// The columns.
+        schema: JsonSchemaSource,
+        /// What a field without a column does.
+        unknown_fields: UnknownFields,
+    },
+}
+
+/// Where the columns of JSON values come from.
+#[derive(Debug, Clone)]
+pub enum JsonSchemaSource {
+    /// `value.schema.ddl`, parsed.
+    Ddl(Vec<ddl::Column>),
+    /// `value.schema.file`: a JSON Schema file.
+    File(PathBuf),
+}
+
+/// What a JSON field without a column does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// The record is rejected.
+    Reject,
+    /// The field is left out and counted.
+    Ignore,
+}
+
+/// Where a topic that is new to the table begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the log's start.
+    Earliest,
+    /// At the log's end as of the first commit.
+    Latest,
+    /// At the first record whose timestamp is at or after this, in milliseconds since 1970 UTC.
+    Timestamp(i64),
+}
+
+/// When a file is large enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flush {
+    /// Bytes of Parquet.
+    pub file_size_bytes: u64,
+    /// Rows.
+    pub rows: u64,
+}
+
+/// One table partition column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionField {
+    /// The table's column; for `Identity` the source column itself.
+    pub name: String,
+    /// The column it is computed from.
+    pub source: String,
+    /// How.
+    pub transform: Transform,
+}
+
+/// How a table partition value follows from its source column; in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transform {
+    /// The column itself.
+    Identity,
+    /// int.
+    Year,
+    /// string `yyyy-MM`.
+    Month,
+    /// date.
+    Date,
+    /// string `yyyy-MM-dd-HH`.
+    Hour,
+    /// int: Iceberg's murmur3 bucket.
+    Bucket(u32),
+    /// As the column: Iceberg's truncate.
+    Truncate(u32),
+}
+
+/// The Kafka columns of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// What their names begin with.
+    pub prefix: String,
+    /// Beside topic, partition and offset, in this order.
+    pub include: Vec<MetadataColumn>,
+}
+
+/// A Kafka column that is chosen by config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MetadataColumn {
+    /// timestamp.
+    Timestamp,
+    /// string: `create_time`, `log_append_time`.
+    TimestampType,
+    /// binary.
+    Key,
+    /// array<struct<key string, value binary>>.
+    Headers,
+    /// int.
+    LeaderEpoch,
+    /// int.
+    SchemaId,
+    /// timestamp: when Lakeward decoded it.
+    IngestedAt,
+}
+
+/// What a null value becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tombstones {
+    /// Nothing; counted.
+    Skip,
+    /// A row whose record columns are null.
+    NullRow,
+    /// A reject.
+    Reject,
+}
+
+/// What a record that cannot be decoded does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorMode {
+    /// It is counted, with its coordinates, and left out.
+    Skip,
+    /// The table stops before it until a person decides.
+    Suspend,
+}

@@ -1,0 +1,101 @@
+//! How far a table moves in each topic partition. Owns the adjacency of spans (OFF-2) and their counts; does not decide when to commit.
+
+use std::collections::BTreeMap;
+
+use crate::model::offset::{Span, TopicPartition};
+
+/// What became of the records of a span: polled = rows + rejects + skipped (DEC-1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Records that became rows.
+    pub rows: u64,
+    /// Records that could not be decoded and were counted.
+    pub rejects: u64,
+    /// Records left out by a declared rule, such as a tombstone.
+    pub skipped: u64,
+    /// The greatest record timestamp, in milliseconds since 1970 UTC.
+    pub max_timestamp_ms: Option<i64>,
+}
+
+impl Counts {
+    /// The records that were polled.
+    pub fn polled(&self) -> u64 {
+        self.rows + self.rejects + self.skipped
+    }
+
+    /// Adds `other` to these.
+    pub fn add(&mut self, other: &Counts) {
+        self.rows += other.rows;
+        self.rejects += other.rejects;
+        self.skipped += other.skipped;
+        self.max_timestamp_ms = self.max_timestamp_ms.max(other.max_timestamp_ms);
+    }
+}
+
+/// One topic partition's part of an advance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// The offsets that it covers.
+    pub span: Span,
+    /// What became of their records.
+    pub counts: Counts,
+}
+
+/// A change of offsets over several topic partitions, committed whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Advance {
+    steps: BTreeMap<TopicPartition, Step>,
+}
+
+/// Two spans of one topic partition that do not meet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the span {next} of {topic_partition} does not follow {last} (OFF-2)")]
+pub struct NotAdjacent {
+    /// Where it happened.
+    pub topic_partition: TopicPartition,
+    /// The span that the advance ended with.
+    pub last: Span,
+    /// The span that was to follow.
+    pub next: Span,
+}
+
+impl Advance {
+    /// Extends the advance by a span that must start where the last one of its topic partition ended (OFF-2).
+    pub fn extend(&mut self, topic_partition: &TopicPartition, span: Span, counts: &Counts) -> Result<(), NotAdjacent> {
+        let Some(step) = self.steps.get_mut(topic_partition) else {
+            self.steps.insert(topic_partition.clone(), Step { span, counts: *counts });
+            return Ok(());
+        };
+        if step.span.end() != span.start() {
+            return Err(NotAdjacent { topic_partition: topic_partition.clone(), last: step.span, next: span });
+        }
+        step.span = Span::new(step.span.start(), span.end()).unwrap_or(step.span);
+        step.counts.add(counts);
+        Ok(())
+    }
+
+    /// Takes in another advance, whose spans must follow these (OFF-2).
+    pub fn merge(&mut self, other: &Advance) -> Result<(), NotAdjacent> {
+        other.steps.iter().try_for_each(|(topic_partition, step)| self.extend(topic_partition, step.span, &step.counts))
+    }
+
+    /// The steps in the order of their topic partitions.
+    pub fn steps(&self) -> impl Iterator<Item = (&TopicPartition, &Step)> {
+        self.steps.iter()
+    }
+
+    /// One topic partition's step.
+    pub fn get(&self, topic_partition: &TopicPartition) -> Option<&Step> {
+        self.steps.get(topic_partition)
+    }
+
+    /// Whether no topic partition moves.
+    pub fn is_empty(&self) -> bool {
+        self.steps.values().all(|step| step.span.is_empty())
+    }
+
+    /// The rows of all steps.
+    pub fn rows(&self) -> u64 {
+        self.steps.values().map(|step| step.counts.rows).sum()
+    }
+}
