@@ -91,6 +91,12 @@ impl Layout {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn with_row_groups_of(mut self, rows: usize) -> Self {
+        self.properties = self.properties.into_builder().set_max_row_group_row_count(Some(rows)).build();
+        self
+    }
+
     fn choose_statistics(&mut self) {
         self.indexed = Indexed::new(&self.file_schema, self.indexed_leaves_max, &self.always_indexed);
     }

@@ -12,3 +12,6 @@ pub use error::Error;
 pub use layout::Layout;
 pub use placement::derived_fields;
 pub use upload::upload;
+
+#[cfg(test)]
+mod testing;

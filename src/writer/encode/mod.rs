@@ -48,6 +48,11 @@ impl EncodedFile {
     pub fn segments(&self) -> &[Bytes] {
         &self.segments
     }
+
+    #[cfg(test)]
+    pub(crate) fn segments_mut(&mut self) -> &mut Vec<Bytes> {
+        &mut self.segments
+    }
 }
 
 impl fmt::Debug for EncodedFile {

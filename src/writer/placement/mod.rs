@@ -51,3 +51,6 @@ pub(crate) fn resolve(partition_by: &[PartitionField], columns: &Schema) -> Resu
     }
     Ok(placed)
 }
+
+#[cfg(test)]
+mod tests;
