@@ -1,8 +1,9 @@
 //! Lakeward carries Kafka topics into Delta Lake tables, exactly once, and keeps those tables fast. The rooms below are in reading order;
 //! ARCHITECTURE.md says which may name which, and a test holds them to it.
 
+pub mod buffer;
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod model;
-pub mod source;
+pub mod writer;
