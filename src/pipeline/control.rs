@@ -16,7 +16,7 @@ use crate::pipeline::error::Error;
 use crate::pipeline::flusher::FlusherCommand;
 use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::plan::back_off;
-use crate::pipeline::share::Share;
+use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
 use crate::source::{Event, Group};
 
@@ -54,6 +54,7 @@ pub(super) struct Control {
     pub(super) pending: Option<Pending>,
     pub(super) epochs: u64,
     pub(super) trouble: Option<(Instant, String)>,
+    pub(super) ledger: Ledger,
 }
 
 /// Forwards topic partitions to a lane; the queue itself lives on the lane's thread.
@@ -330,7 +331,7 @@ impl Control {
         let Some(table) = self.tables.get_mut(name) else { return Ok(()) };
         let times = table.share.count_superseded();
         if superseded {
-            self.metrics.superseded(name);
+            table.share.counters.conflicted();
             if times >= SUPERSEDED_MAX {
                 return Err(Error::Superseded { table: name.to_owned(), times: u32::try_from(times).unwrap_or(u32::MAX), reason });
             }
@@ -348,7 +349,6 @@ impl Control {
         self.end_epoch(name);
         tracing::error!(table = name, reason, "table suspended");
         self.status.table(name, |table| table.state = TableState::Suspended(reason.clone()));
-        self.metrics.suspended(name, true);
         let Some(table) = self.tables.get_mut(name) else { return Ok(()) };
         table.suspended = Some(reason);
         table.parked.clear();

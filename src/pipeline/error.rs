@@ -1,7 +1,7 @@
 //! Why a run ended otherwise than asked.
 
 use crate::error::Kind;
-use crate::{decode, delta, source, writer};
+use crate::{buffer, decode, delta, source, writer};
 
 /// A run that could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum Error {
         #[source]
         cause: delta::Error,
     },
+    /// How memory is divided.
+    #[error(transparent)]
+    Budget(#[from] buffer::budget::Error),
     /// The store itself.
     #[error(transparent)]
     Store(#[from] delta::Error),
@@ -92,6 +95,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Source(cause) => cause.kind(),
+            Error::Budget(cause) => cause.kind(),
             Error::Table { cause, .. } | Error::Store(cause) => cause.kind(),
             Error::Decode { cause, .. } => cause.kind(),
             Error::Writer { cause, .. } => cause.kind(),

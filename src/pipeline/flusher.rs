@@ -7,19 +7,20 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use arrow::array::RecordBatch;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::buffer::flush_policy::{self, BufferState, Decision, Reason};
+use crate::buffer::flush_policy::{self, BufferState, Decision, FlushEstimate, Limits};
 use crate::clock::{Clock, Instant};
 use crate::delta::Table;
-use crate::maintenance::checkpoint;
-use crate::metrics::Metrics;
+use crate::maintenance::checkpoint::Checkpoints;
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
-use crate::model::memory::Pool;
+use crate::model::memory::{Permit, Pool};
 use crate::model::offset::TopicPartition;
+use crate::model::progress::Advance;
 use crate::pipeline::control::FromWorker;
-use crate::pipeline::lane::{LaneCommand, Sealed};
+use crate::pipeline::lane::{Handed, LaneCommand};
 use crate::pipeline::plan::back_off;
 use crate::pipeline::share::Share;
 use crate::pipeline::status::Status;
@@ -49,12 +50,12 @@ pub(super) struct Flusher {
     pub(super) commands: mpsc::Receiver<FlusherCommand>,
     pub(super) to_control: SyncSender<FromWorker>,
     pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) status: Status,
     pub(super) pool: Pool,
     pub(super) lookup: Arc<Lookup>,
     /// Flush as soon as owned topic partitions have reached these.
     pub(super) targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
+    pub(super) checkpoints: Arc<Mutex<Checkpoints>>,
     pub(super) app_name: String,
     pub(super) state: FlushState,
 }
@@ -63,8 +64,22 @@ pub(super) struct Flusher {
 #[derive(Default)]
 pub(super) struct FlushState {
     epoch: Option<Epoch>,
-    last_flush: Duration,
-    commits_since_checkpoint: u64,
+    estimate: FlushEstimate,
+}
+
+/// What to do next about this table's buffer, and why.
+enum Next {
+    Wait(Option<Instant>),
+    Flush(&'static str),
+}
+
+/// What all lanes handed over.
+#[derive(Default)]
+struct Gathered {
+    advance: Advance,
+    batches: Vec<RecordBatch>,
+    encoders: Vec<Encoder>,
+    permits: Vec<Permit>,
 }
 
 /// Why a flush came to nothing.
@@ -166,33 +181,35 @@ impl Flusher {
     /// Waits no longer than the policy says.
     fn next_look(&self) -> Duration {
         match self.decide() {
-            Decision::Flush(_) => Duration::ZERO,
-            Decision::Wait(Some(until)) => until.since(self.clock.now()).clamp(Duration::from_millis(1), IDLE),
-            Decision::Wait(None) => IDLE,
+            Next::Flush(_) => Duration::ZERO,
+            Next::Wait(Some(until)) => until.since(self.clock.now()).clamp(Duration::from_millis(1), IDLE),
+            Next::Wait(None) => IDLE,
         }
     }
 
-    fn decide(&self) -> Decision {
+    fn decide(&self) -> Next {
         if self.epoch().is_none() {
-            return Decision::Wait(None);
+            return Next::Wait(None);
         }
         let total = self.share.total();
-        if total.halted.is_some() {
-            return Decision::Flush(Reason::Asked);
+        if total.halted.is_some() || (total.moved && self.reached_targets(&total.positions)) {
+            return Next::Flush("asked");
         }
-        if total.moved && self.reached_targets(&total.positions) {
-            return Decision::Flush(Reason::Asked);
-        }
-        let settings = &self.share.plan.settings;
+        let (unsealed_bytes, is_largest) = self.share.ledger.note(self.share.name(), total.bytes);
         let state = BufferState {
             rows: total.rows,
             largest_file_bytes: total.largest_file_bytes,
-            moved: total.moved,
-            oldest: total.oldest,
-            memory_full: self.pool.used_bytes() >= self.pool.limit_bytes() / 10 * 9,
-            flush_takes: self.state.last_flush,
+            oldest_arrival: total.oldest_arrival,
+            oldest_rowless: total.oldest_rowless,
+            is_largest,
+            unsealed_bytes,
+            pool_bytes: self.pool.limit_bytes(),
+            flush_estimate: self.state.estimate.next(),
         };
-        flush_policy::decide(&state, settings.flush, settings.target_lag, self.clock.now())
+        match flush_policy::decide(&state, &Limits::from(&self.share.plan.settings), self.clock.now()) {
+            Decision::Wait(until) => Next::Wait(until),
+            Decision::Flush(reason) => Next::Flush(reason.name()),
+        }
     }
 
     fn reached_targets(&self, positions: &BTreeMap<TopicPartition, i64>) -> bool {
@@ -201,7 +218,7 @@ impl Flusher {
     }
 
     async fn look(&mut self) {
-        let Decision::Flush(reason) = self.decide() else { return };
+        let Next::Flush(reason) = self.decide() else { return };
         self.flush(reason).await;
         let halted = self.share.total().halted;
         if let (Some(reason), Some(epoch)) = (halted, self.epoch()) {
@@ -211,19 +228,19 @@ impl Flusher {
 
     async fn drain(&mut self) {
         if self.epoch().is_some() {
-            self.flush(Reason::Asked).await;
+            self.flush("drain").await;
         }
     }
 
-    async fn flush(&mut self, reason: Reason) {
+    async fn flush(&mut self, reason: &'static str) {
         let Some(epoch) = self.epoch() else { return };
         let began = self.clock.now();
         match self.flush_epoch(&epoch).await {
             Ok(None) => {}
             Ok(Some(version)) => {
-                self.state.last_flush = self.clock.now().since(began);
+                self.state.estimate.observe(self.clock.now().since(began));
                 self.share.superseded.store(0, Ordering::SeqCst);
-                tracing::debug!(table = self.share.name(), version, ?reason, "committed");
+                tracing::debug!(table = self.share.name(), version, reason, "committed");
                 self.checkpoint_when_due(version);
             }
             Err(Failed::Epoch { reason, superseded }) => {
@@ -236,14 +253,14 @@ impl Flusher {
     }
 
     async fn flush_epoch(&mut self, epoch: &Epoch) -> Result<Option<u64>, Failed> {
-        let mut sealed = self.seal(epoch).await?;
+        let sealed = self.seal(epoch).await?;
         if sealed.advance.is_empty() {
             return Ok(None);
         }
-        let advance = std::mem::take(&mut sealed.advance);
-        let (files, permits) = self.encode(sealed).await?;
+        let advance = sealed.advance;
+        let files = self.encode(sealed.batches, sealed.encoders).await?;
         let files = self.upload(epoch, files).await?;
-        drop(permits);
+        drop(sealed.permits);
         let append = Append { epoch: epoch.clone(), advance, files };
         let began = self.clock.now();
         let outcome = self.table.commit(&append, &self.app_name).await;
@@ -258,7 +275,7 @@ impl Flusher {
     }
 
     /// Collects what every lane holds; a lane that is gone ends the epoch.
-    async fn seal(&self, epoch: &Epoch) -> Result<Sealed, Failed> {
+    async fn seal(&self, epoch: &Epoch) -> Result<Gathered, Failed> {
         let mut replies = Vec::new();
         for lane in &self.lanes {
             let (reply, answer) = oneshot::channel();
@@ -268,27 +285,24 @@ impl Flusher {
             }
             replies.push(answer);
         }
-        let mut all = Sealed::default();
-        let mut encoders = Vec::new();
+        let mut all = Gathered::default();
         for answer in replies {
-            let Ok(sealed) = answer.await else {
+            let Ok(handed) = answer.await else {
                 return Err(Failed::Epoch { reason: "a lane ended while it sealed".to_owned(), superseded: false });
             };
+            let Some(Handed { sealed, encoder }) = handed else { continue };
             all.advance.merge(&sealed.advance).map_err(|error| Failed::Halt(error.to_string()))?;
             all.batches.extend(sealed.batches);
             all.permits.extend(sealed.permits);
-            encoders.extend(sealed.encoder);
+            all.encoders.extend(encoder);
         }
-        all.encoders = encoders;
         Ok(all)
     }
 
     /// Finishes the lanes' files, and puts what did not fill one into as few as possible.
-    async fn encode(&self, sealed: Sealed) -> Result<(Vec<EncodedFile>, Vec<crate::model::memory::Permit>), Failed> {
+    async fn encode(&self, batches: Vec<RecordBatch>, mut encoders: Vec<Encoder>) -> Result<Vec<EncodedFile>, Failed> {
         let layout = Arc::clone(&self.share.plan.layout);
-        let Sealed { batches, encoders, permits, .. } = sealed;
         let work = move || -> Result<Vec<EncodedFile>, writer::Error> {
-            let mut encoders = encoders;
             if !batches.is_empty() {
                 let mut encoder = encoders.pop().unwrap_or_else(|| Encoder::new(layout));
                 for batch in &batches {
@@ -303,7 +317,7 @@ impl Flusher {
             Ok(files)
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(files)) => Ok((files, permits)),
+            Ok(Ok(files)) => Ok(files),
             Ok(Err(error)) => Err(Failed::Halt(error.to_string())),
             Err(error) => Err(Failed::Halt(format!("encoding ended early: {error}; please report this"))),
         }
@@ -340,8 +354,11 @@ impl Flusher {
         let offsets: BTreeMap<TopicPartition, i64> =
             append.advance.steps().map(|(topic_partition, step)| (topic_partition.clone(), step.span.end())).collect();
         self.share.set_committed(offsets.clone());
-        let took = self.clock.now().since(began);
-        self.metrics.committed(name, append, took);
+        let counters = &self.share.counters;
+        counters.commit_took(self.clock.now().since(began));
+        let skipped = append.advance.steps().map(|(_, step)| step.counts.skipped).sum();
+        counters.committed(append.advance.rows(), skipped);
+        counters.written(u64::try_from(append.files.len()).unwrap_or(0), append.files.iter().map(|file| file.size_bytes).sum());
         let now_ms = self.clock.wall_ms();
         self.status.table(name, |table| {
             table.version = Some(version);
@@ -360,20 +377,16 @@ impl Flusher {
         drop(self.to_control.try_send(FromWorker::Committed { offsets }));
     }
 
-    fn checkpoint_when_due(&mut self, version: u64) {
-        self.state.commits_since_checkpoint += 1;
-        let every = self.share.plan.settings.checkpoint_every_commits.unwrap_or_else(|| self.table.checkpoint_interval());
-        if self.state.commits_since_checkpoint < every.max(1) {
-            return;
-        }
-        self.state.commits_since_checkpoint = 0;
-        let (store, name) = (self.share.plan.store.clone(), self.share.name().to_owned());
-        let metrics = Arc::clone(&self.metrics);
-        #[expect(clippy::disallowed_methods, reason = "pipeline spawns; a checkpoint runs beside ingest and is never waited for")]
+    /// Sees to checkpoints beside ingest; one at a time, never waited for, their failure never the commit's.
+    fn checkpoint_when_due(&self, version: u64) {
+        let (checkpoints, name) = (Arc::clone(&self.checkpoints), self.share.name().to_owned());
+        #[expect(clippy::disallowed_methods, reason = "pipeline spawns")]
         tokio::spawn(async move {
-            match checkpoint::write(&store, version).await {
-                Ok(()) => metrics.checkpointed(&name),
-                Err(error) => tracing::warn!(table = name, version, %error, "a checkpoint was not written; the next one is tried when due"),
+            let Ok(mut checkpoints) = checkpoints.try_lock() else { return };
+            match checkpoints.checkpoint_if_due(version).await {
+                Ok(Some(version)) => tracing::info!(table = name, version, "checkpoint written"),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(table = name, version, %error, "a checkpoint was not written; it is tried again at the next commit"),
             }
         });
     }
@@ -382,7 +395,7 @@ impl Flusher {
         if self.epoch().is_some() {
             // Within an epoch the base moves by commits; the offsets of topic partitions that others own are read beside it.
             if let Ok(Some(other)) = Table::load(&self.share.plan.store, &self.clock).await {
-                self.share.set_committed(other.all_committed().into_iter().filter(|(it, _)| !self.owned(it)));
+                self.share.set_committed(all_committed(&other).into_iter().filter(|(it, _)| !self.owned(it)));
             }
             return;
         }
@@ -397,7 +410,7 @@ impl Flusher {
     }
 
     fn show_table(&self) {
-        let committed = self.table.all_committed();
+        let committed = all_committed(&self.table);
         self.status.table(self.share.name(), |status| {
             status.version = Some(self.table.version());
             status.valid_through_ms = self.table.valid_through_ms().or(status.valid_through_ms);
@@ -427,6 +440,11 @@ impl Flusher {
         let to_control = self.to_control.clone();
         tokio::task::block_in_place(move || drop(to_control.send(message)));
     }
+}
+
+fn all_committed(table: &Table) -> BTreeMap<TopicPartition, i64> {
+    let all = table.sources().topic_partitions();
+    all.filter_map(|(topic_partition, _)| table.committed(&topic_partition).ok().map(|offset| (topic_partition, offset))).collect()
 }
 
 /// Says whether a stored position can be read on from; else names the hole (OFF-7).

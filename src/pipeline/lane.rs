@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use arrow::record_batch::RecordBatch;
 use tokio::sync::oneshot;
 
+use crate::buffer::accumulator::{Accumulator, Part, Sealed};
 use crate::clock::{Clock, Instant};
 use crate::decode::Decoder;
-use crate::metrics::Metrics;
 use crate::model::batch::{RawBatch, Reject};
 use crate::model::epoch::Epoch;
 use crate::model::memory::{Permit, Pool};
 use crate::model::offset::{Span, TopicPartition};
-use crate::model::progress::Advance;
+use crate::model::progress::{Advance, Counts};
 use crate::pipeline::control::FromWorker;
 use crate::pipeline::share::{LaneState, Share};
 use crate::pipeline::status::Status;
@@ -25,8 +24,8 @@ use crate::writer::Encoder;
 
 /// Rows decoded before they become one batch: what the Parquet encoder likes best.
 const BATCH_ROWS: usize = 65_536;
-/// Batches that wait before an encoder is opened; fewer are merged over all lanes into one file at the flush.
-const BATCHES_BEFORE_ENCODING: usize = 2;
+/// Rows that wait before an encoder is opened; fewer are merged over all lanes into one file at the flush.
+const ROWS_BEFORE_ENCODING: usize = 2 * BATCH_ROWS;
 /// How long a poll waits for records; also how late a command may be heard.
 const POLL: Duration = Duration::from_millis(20);
 /// How long a lane may wait for memory before it gives its topic partitions back to be paused.
@@ -39,21 +38,17 @@ pub(super) enum LaneCommand {
     /// Drop everything under this epoch.
     EndEpoch(Epoch),
     /// Hand over what waits for the flush.
-    Seal { table: String, epoch: Epoch, reply: oneshot::Sender<Sealed> },
+    Seal { table: String, epoch: Epoch, reply: oneshot::Sender<Option<Handed>> },
     /// Drop everything and end.
     Stop,
 }
 
 /// What a lane hands over: one part of an Append.
-#[derive(Default)]
-pub(super) struct Sealed {
-    pub(super) advance: Advance,
-    pub(super) batches: Vec<RecordBatch>,
+pub(super) struct Handed {
+    /// Offsets, rows without an encoder, permits.
+    pub(super) sealed: Sealed,
+    /// The files that are being written.
     pub(super) encoder: Option<Encoder>,
-    /// Filled by the flusher from all lanes.
-    pub(super) encoders: Vec<Encoder>,
-    pub(super) permits: Vec<Permit>,
-    pub(super) oldest: Option<Instant>,
 }
 
 /// What every lane needs.
@@ -62,7 +57,6 @@ pub(super) struct LaneContext {
     pub(super) number: usize,
     pub(super) pool: Pool,
     pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) status: Status,
     pub(super) to_control: std::sync::mpsc::SyncSender<FromWorker>,
 }
@@ -84,8 +78,9 @@ struct LaneTable {
     share: Arc<Share>,
     epoch: Epoch,
     decoder: Decoder,
-    sealed: Sealed,
-    permit: Option<Permit>,
+    accumulator: Accumulator,
+    encoder: Option<Encoder>,
+    permit: Permit,
     halted: Option<String>,
 }
 
@@ -135,8 +130,9 @@ impl Lane {
                         share: Arc::clone(share),
                         epoch: epoch.clone(),
                         decoder,
-                        sealed: Sealed::default(),
-                        permit: None,
+                        accumulator: Accumulator::new(epoch.clone()),
+                        encoder: None,
+                        permit: self.ctx.pool.hold(0),
                         halted: None,
                     };
                     self.tables.insert(name.clone(), table);
@@ -204,9 +200,9 @@ impl Lane {
             return;
         }
         let Some(table) = self.tables.get(&name) else { return };
-        let bytes = u64::try_from(fetch.records.size_bytes()).unwrap_or(u64::MAX);
+        let bytes = to_u64(fetch.records.size_bytes());
         let permit = self.ctx.pool.hold(bytes);
-        self.ctx.metrics.fetched(&name, fetch.records.len(), fetch.records.payload_bytes());
+        table.share.counters.read(to_u64(fetch.records.len()), to_u64(fetch.records.payload_bytes()));
         let raw = RawBatch { epoch: table.epoch.clone(), topic_partition: fetch.topic_partition, span, records: fetch.records, permit };
         self.decode(&name, &raw, from);
     }
@@ -238,12 +234,9 @@ impl Lane {
             let start = self.open.get(&raw.topic_partition).map_or(raw.span.start(), |open| open.position);
             let next = raw.records.get(appended.taken).map(|record| record.at.offset);
             let Ok(span) = Span::new(start, next.unwrap_or(raw.span.end())) else { return };
-            if let Err(error) = table.sealed.advance.extend(&raw.topic_partition, span, &appended.counts) {
-                self.halt(name, error.to_string());
+            if let Err(error) = table.account(&raw.topic_partition, span, &appended.counts, self.ctx.clock.now()) {
+                self.halt(name, error);
                 return;
-            }
-            if table.sealed.oldest.is_none() {
-                table.sealed.oldest = Some(self.ctx.clock.now());
             }
             if let Some(open) = self.open.get_mut(&raw.topic_partition) {
                 open.position = span.end();
@@ -251,7 +244,6 @@ impl Lane {
             let progressed = appended.taken > from;
             from = appended.taken;
             self.note_rejects(name, &appended.rejects);
-            self.ctx.metrics.decoded(name, &appended.counts);
             if appended.ignored_fields > 0 {
                 self.ctx.status.table(name, |table| table.ignored_fields += appended.ignored_fields);
             }
@@ -287,7 +279,9 @@ impl Lane {
         if rejects.is_empty() {
             return;
         }
-        self.ctx.metrics.rejected(name, rejects);
+        if let Some(table) = self.tables.get(name) {
+            rejects.iter().for_each(|reject| table.share.counters.rejected(reject.code, 1));
+        }
         self.ctx.status.rejected(name, rejects);
         if let Some(reject) = rejects.first() {
             tracing::warn!(
@@ -314,46 +308,21 @@ impl Lane {
     }
 
     fn cut(&mut self, name: &str) -> Result<(), String> {
-        let Some(table) = self.tables.get_mut(name) else { return Ok(()) };
-        if table.decoder.rows() == 0 {
-            return Ok(());
-        }
-        let batch = table.decoder.take().map_err(|error| error.to_string())?;
-        table.sealed.batches.push(batch);
-        if table.sealed.encoder.is_some() || table.sealed.batches.len() >= BATCHES_BEFORE_ENCODING {
-            let layout = &table.share.plan.layout;
-            let encoder = table.sealed.encoder.get_or_insert_with(|| Encoder::new(Arc::clone(layout)));
-            for batch in table.sealed.batches.drain(..) {
-                encoder.write(&batch).map_err(|error| error.to_string())?;
-            }
-        }
-        Ok(())
+        self.tables.get_mut(name).map_or(Ok(()), LaneTable::cut)
     }
 
     /// Hands over what waits, even if the table halted: what precedes the halt is good.
-    fn seal(&mut self, name: &str, epoch: &Epoch) -> Sealed {
-        let valid = self.tables.get(name).is_some_and(|table| table.epoch.same_as(epoch) && epoch.is_live());
-        if !valid {
-            return Sealed::default();
+    fn seal(&mut self, name: &str, epoch: &Epoch) -> Option<Handed> {
+        let table = self.tables.get_mut(name).filter(|table| table.epoch.same_as(epoch) && epoch.is_live())?;
+        if let Err(reason) = table.take_rows() {
+            self.halt(name, reason);
+            return None;
         }
-        if let Some(table) = self.tables.get_mut(name)
-            && table.decoder.rows() > 0
-        {
-            match table.decoder.take() {
-                Ok(batch) => table.sealed.batches.push(batch),
-                Err(error) => {
-                    let reason = error.to_string();
-                    self.halt(name, reason.clone());
-                    self.tell(FromWorker::Halted { table: name.to_owned(), epoch: epoch.clone(), reason });
-                    return Sealed::default();
-                }
-            }
-        }
-        let Some(table) = self.tables.get_mut(name) else { return Sealed::default() };
-        let mut sealed = std::mem::take(&mut table.sealed);
-        sealed.permits.extend(table.permit.take());
+        let mut sealed = table.accumulator.seal();
+        let encoder = table.encoder.take();
+        sealed.permits.push(std::mem::replace(&mut table.permit, self.ctx.pool.hold(0)));
         self.publish(name);
-        sealed
+        Some(Handed { sealed, encoder })
     }
 
     /// Stops taking records of a table for good: a person must decide. What was taken before is still committed.
@@ -394,18 +363,15 @@ impl Lane {
     fn publish(&mut self, name: &str) {
         let number = self.ctx.number;
         let Some(table) = self.tables.get_mut(name) else { return };
-        let encoder = table.sealed.encoder.as_ref();
-        let waiting: usize = table.sealed.batches.iter().map(RecordBatch::get_array_memory_size).sum();
-        let held = waiting + table.decoder.size_bytes() + encoder.map_or(0, Encoder::buffered_bytes);
-        let held = u64::try_from(held).unwrap_or(u64::MAX);
-        table.permit.get_or_insert_with(|| self.ctx.pool.hold(0)).resize(held);
-        let rows = table.sealed.batches.iter().map(RecordBatch::num_rows).sum::<usize>() + table.decoder.rows();
+        let held = table.held_bytes();
+        table.permit.resize(held);
         let state = LaneState {
-            rows: u64::try_from(rows).unwrap_or(0) + encoder.map_or(0, Encoder::rows),
+            rows: table.accumulator.rows(),
             bytes: held,
-            largest_file_bytes: encoder.map_or(0, Encoder::largest_file_bytes),
-            moved: !table.sealed.advance.is_empty(),
-            oldest: table.sealed.oldest,
+            largest_file_bytes: table.encoder.as_ref().map_or(0, Encoder::largest_file_bytes),
+            moved: !table.accumulator.is_empty(),
+            oldest_arrival: table.accumulator.oldest_arrival(),
+            oldest_rowless: table.accumulator.oldest_rowless(),
             positions: self
                 .open
                 .iter()
@@ -421,6 +387,45 @@ impl Lane {
             table.share.wake.notify_one();
         }
     }
+}
+
+impl LaneTable {
+    fn account(&mut self, topic_partition: &TopicPartition, span: Span, counts: &Counts, arrival: Instant) -> Result<(), String> {
+        let mut advance = Advance::default();
+        advance.extend(topic_partition, span, counts).map_err(|error| error.to_string())?;
+        let part = Part { epoch: &self.epoch, advance: &advance, batch: None, permit: None, arrival };
+        self.accumulator.push(part).map_err(|error| error.to_string())
+    }
+
+    fn take_rows(&mut self) -> Result<(), String> {
+        if self.decoder.rows() > 0 {
+            let batch = self.decoder.take().map_err(|error| error.to_string())?;
+            self.accumulator.push_batch(batch);
+        }
+        Ok(())
+    }
+
+    /// Makes a batch of the decoded rows, and encodes as soon as there is more than a small file's worth.
+    fn cut(&mut self) -> Result<(), String> {
+        self.take_rows()?;
+        if self.encoder.is_none() && self.accumulator.batch_rows() < ROWS_BEFORE_ENCODING {
+            return Ok(());
+        }
+        let encoder = self.encoder.get_or_insert_with(|| Encoder::new(Arc::clone(&self.share.plan.layout)));
+        for batch in self.accumulator.take_batches() {
+            encoder.write(&batch).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let encoder = self.encoder.as_ref().map_or(0, Encoder::buffered_bytes);
+        to_u64(self.accumulator.batch_bytes() + self.decoder.size_bytes() + encoder)
+    }
+}
+
+fn to_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 fn suspension(reject: &Reject) -> String {

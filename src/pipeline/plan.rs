@@ -91,7 +91,7 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         Some(table) => table,
         None => Table::create(&store, &creation, &asked.starts(outside, settings, None).await?, &outside.clock).await.map_err(table_error)?,
     };
-    table.check_fits(&creation).map_err(table_error)?;
+    delta::schema::fit(&table, &creation.columns, &creation.partition_columns).map_err(table_error)?;
     let missing = asked.starts(outside, settings, Some(&table)).await?;
     if !missing.is_empty() {
         table.begin_topics(&missing).await.map_err(table_error)?;
@@ -136,9 +136,9 @@ impl Asked {
         let mut starts = Vec::new();
         for topic in &settings.topics {
             let all = self.topic_partitions.iter().filter(|it| *it.topic == **topic);
-            let known = table.is_some_and(|table| table.sources().knows_topic(topic));
+            let known = table.is_some_and(|table| table.sources().topic(topic).is_some());
             let new: Vec<TopicPartition> = match table {
-                Some(table) if known => all.filter(|it| !table.sources().knows(it)).cloned().collect(),
+                Some(table) if known => all.filter(|it| table.sources().incarnation(it).is_none()).cloned().collect(),
                 _ => all.cloned().collect(),
             };
             if new.is_empty() {

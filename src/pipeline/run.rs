@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::buffer::budget::Budget;
+use crate::buffer::budget::{Budget, Shape};
 use crate::clock::Clock;
 use crate::config::{Config, settings};
 use crate::decode::Registry;
 use crate::delta::Store;
 use crate::error::Kind;
+use crate::maintenance::checkpoint::Checkpoints;
 use crate::metrics::Metrics;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
@@ -25,7 +26,7 @@ use crate::pipeline::error::Error;
 use crate::pipeline::flusher::{FlushState, Flusher, FlusherCommand};
 use crate::pipeline::lane::{self, LaneCommand, LaneContext};
 use crate::pipeline::plan::{self, Outside, Planned, back_off};
-use crate::pipeline::share::Share;
+use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
 use crate::source::{Group, Lookup, Shares};
 
@@ -217,10 +218,17 @@ impl Run<'_> {
             None => return Ok(None),
         };
         let lanes = self.config.limits.lanes.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-        let budget = Budget::divide(self.config.limits.memory_bytes, lanes);
-        let pool = Pool::new(budget.rows_bytes);
+        let topic_partitions = planned.iter().map(|planned| planned.topic_partitions.len()).sum::<usize>().max(1);
+        let budget = Budget::divide(Shape { memory_bytes: self.config.limits.memory_bytes, lanes, topic_partitions })?;
+        let pool = budget.rows.clone();
         self.surroundings.status.set_memory(pool.clone(), self.config.limits.memory_bytes);
-        let group = Group::new(&self.config.kafka, Shares { queue_bytes: budget.queue_bytes_per_lane, fetch_bytes: budget.fetch_bytes })?;
+        let shares = Shares {
+            // Topic partitions share their lane's queue, so its bound is the lane's part of the whole.
+            queue_kbytes: budget.fetch.total_bytes / 2 / 1024 / u64::try_from(lanes).unwrap_or(1),
+            topic_partition_bytes: budget.fetch.topic_partition_bytes,
+            response_bytes: budget.fetch.response_bytes,
+        };
+        let group = Group::new(&self.config.kafka, shares)?;
         let (to_control, from_workers) = sync_channel::<FromWorker>(CHANNEL);
         let with_headers = planned.iter().any(|planned| planned.plan.with_headers());
 
@@ -236,6 +244,7 @@ impl Run<'_> {
             pending: None,
             epochs: 0,
             trouble: None,
+            ledger: Ledger::default(),
         };
         let mut threads = Vec::new();
         for number in 0..lanes {
@@ -247,7 +256,6 @@ impl Run<'_> {
                 number,
                 pool: pool.clone(),
                 clock: outside.clock.clone(),
-                metrics: Arc::clone(&self.surroundings.metrics),
                 status: self.surroundings.status.clone(),
                 to_control: to_control.clone(),
             };
@@ -293,8 +301,11 @@ impl Run<'_> {
         pool: &Pool,
         targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
     ) {
-        let share = Arc::new(Share::new(planned.plan, control.lanes.len()));
+        let counters = self.surroundings.metrics.table(&planned.plan.settings.name);
+        let share = Arc::new(Share::new(planned.plan, control.lanes.len(), counters, control.ledger.clone()));
         let (commands, inbox) = mpsc::channel(64);
+        let every = share.plan.settings.checkpoint_every_commits;
+        let checkpoints = Checkpoints::new(share.plan.store.clone(), every, planned.table.property("delta.checkpointInterval"));
         let flusher = Flusher {
             share: Arc::clone(&share),
             table: planned.table,
@@ -302,9 +313,9 @@ impl Run<'_> {
             commands: inbox,
             to_control: to_control.clone(),
             clock: outside.clock.clone(),
-            metrics: Arc::clone(&self.surroundings.metrics),
             status: self.surroundings.status.clone(),
             pool: pool.clone(),
+            checkpoints: Arc::new(tokio::sync::Mutex::new(checkpoints)),
             lookup: Arc::clone(&outside.lookup),
             targets,
             app_name: self.config.name.clone(),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::clock::Instant;
+use crate::metrics::TableMetrics;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::plan::Plan;
 
@@ -17,6 +18,10 @@ pub(super) struct Share {
     pub(super) plan: Plan,
     /// Woken when a lane's state asks for a look.
     pub(super) wake: Notify,
+    /// This table's counters.
+    pub(super) counters: TableMetrics,
+    /// What all tables hold, for the choice of whose buffer is flushed for memory.
+    pub(super) ledger: Ledger,
     lanes: Vec<Mutex<LaneState>>,
     /// Offsets by the table, as of the last commit or refresh.
     committed: Mutex<BTreeMap<TopicPartition, i64>>,
@@ -32,19 +37,36 @@ pub(super) struct LaneState {
     pub(super) largest_file_bytes: u64,
     /// Whether a span waits, with or without rows.
     pub(super) moved: bool,
-    /// When the oldest waiting row or span arrived.
-    pub(super) oldest: Option<Instant>,
+    /// When the oldest waiting record arrived.
+    pub(super) oldest_arrival: Option<Instant>,
+    /// When the oldest waiting span without rows arrived.
+    pub(super) oldest_rowless: Option<Instant>,
     /// The next offset of each topic partition to decode.
     pub(super) positions: BTreeMap<TopicPartition, i64>,
     /// Why this lane takes no more of this table.
     pub(super) halted: Option<String>,
 }
 
+/// Bytes that each table has in its lanes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ledger(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Ledger {
+    /// Notes what a table holds; answers with the sum over all, and whether no other table holds more.
+    pub(super) fn note(&self, table: &str, bytes: u64) -> (u64, bool) {
+        let mut held = locked(&self.0);
+        held.insert(table.to_owned(), bytes);
+        (held.values().sum(), held.values().all(|other| *other <= bytes))
+    }
+}
+
 impl Share {
-    pub(super) fn new(plan: Plan, lanes: usize) -> Share {
+    pub(super) fn new(plan: Plan, lanes: usize, counters: TableMetrics, ledger: Ledger) -> Share {
         Share {
             plan,
             wake: Notify::new(),
+            counters,
+            ledger,
             lanes: (0..lanes).map(|_| Mutex::new(LaneState::default())).collect(),
             committed: Mutex::new(BTreeMap::new()),
             superseded: AtomicU64::new(0),
@@ -72,10 +94,8 @@ impl Share {
             total.bytes += state.bytes;
             total.largest_file_bytes = total.largest_file_bytes.max(state.largest_file_bytes);
             total.moved |= state.moved;
-            total.oldest = match (total.oldest, state.oldest) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
+            total.oldest_arrival = [total.oldest_arrival, state.oldest_arrival].into_iter().flatten().min();
+            total.oldest_rowless = [total.oldest_rowless, state.oldest_rowless].into_iter().flatten().min();
             total.positions.extend(state.positions.iter().map(|(topic_partition, position)| (topic_partition.clone(), *position)));
             total.halted = total.halted.or_else(|| state.halted.clone());
         }

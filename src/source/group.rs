@@ -18,13 +18,15 @@ use crate::source::native::LaneQueue;
 /// Records that a lane takes at a time; enough to make the cost per call vanish, small enough to stay in cache.
 const BATCH: usize = 8192;
 
-/// What librdkafka may hold, in bytes; from the memory budget.
+/// What librdkafka may hold; from the memory budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
-    /// Fetched and not yet polled, for each lane's queue.
-    pub queue_bytes: u64,
-    /// One fetch response from one broker.
-    pub fetch_bytes: u64,
+    /// Fetched and not yet polled, for each lane's queue, in KiB.
+    pub queue_kbytes: u64,
+    /// One topic partition's part of a fetch response, in bytes; a larger record batch still passes whole.
+    pub topic_partition_bytes: u64,
+    /// One fetch response from one broker, in bytes.
+    pub response_bytes: u64,
 }
 
 /// What happened to the membership.
@@ -66,12 +68,13 @@ impl Group {
         // A position outside of the log is an error to be judged, never a jump (OFF-7).
         config.set("auto.offset.reset", "error");
         config.set("enable.partition.eof", "true");
-        config.set("queued.max.messages.kbytes", (shares.queue_bytes / 1024).clamp(1, 2_097_151).to_string());
+        config.set("queued.max.messages.kbytes", shares.queue_kbytes.clamp(1, 2_097_151).to_string());
         config.set("queued.min.messages", "1000000");
-        let fetch_bytes = shares.fetch_bytes.clamp(64 * 1024, 512 * 1024 * 1024);
-        config.set("fetch.max.bytes", fetch_bytes.to_string());
-        config.set("message.max.bytes", fetch_bytes.min(1_000_000_000).to_string());
-        config.set("receive.message.max.bytes", (fetch_bytes + 64 * 1024 * 1024).to_string());
+        let response_bytes = shares.response_bytes.clamp(64 * 1024, 512 * 1024 * 1024);
+        config.set("fetch.max.bytes", response_bytes.to_string());
+        config.set("fetch.message.max.bytes", shares.topic_partition_bytes.clamp(16 * 1024, response_bytes).to_string());
+        // A record batch larger than a response still comes whole (KIP-74); this bound only has to let it pass.
+        config.set("receive.message.max.bytes", (response_bytes + 256 * 1024 * 1024).to_string());
         if !kafka.properties.contains_key("fetch.wait.max.ms") {
             config.set("fetch.wait.max.ms", "100");
         }
