@@ -3,5 +3,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod delta;
 pub mod error;
+pub mod maintenance;
 pub mod model;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
