@@ -1,9 +1,18 @@
 //! Lakeward carries Kafka topics into Delta Lake tables, exactly once, and keeps those tables fast. The rooms below are in reading order;
 //! ARCHITECTURE.md says which may name which, and a test holds them to it.
 
-pub mod buffer;
 pub mod clock;
-pub mod config;
 pub mod error;
 pub mod model;
+
+pub mod config;
+
+pub mod buffer;
+pub mod delta;
+pub mod source;
 pub mod writer;
+
+pub mod maintenance;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
