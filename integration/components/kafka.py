@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from confluent_kafka import OFFSET_INVALID, Producer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
 from .process import Server, cache_folder, free_port, run_folder
@@ -147,8 +147,6 @@ class Kafka:
         """The last stable offsets, which is where --until-caught-up must end."""
         partitions = self.admin.list_topics(topic, timeout=10).topics[topic].partitions
         request = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}
-        from confluent_kafka import IsolationLevel
-
         futures = self.admin.list_offsets(request, isolation_level=IsolationLevel.READ_COMMITTED)
         ends = {position.partition: future.result(30).offset for position, future in futures.items()}
         assert all(end != OFFSET_INVALID for end in ends.values())
