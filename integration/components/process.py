@@ -42,7 +42,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     # atexit does not run when the test process is killed, so the kernel is asked as well.
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -70,7 +70,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         atexit.register(self.stop)
         while not self._answers(is_ready):
