@@ -194,7 +194,7 @@ def _judge_stream(log: Log, report: Report, table: Path) -> None:
             if add.get("dataChange", True):
                 added_rows += _stats_rows(add) or 0
         if commit.operation == "STREAMING UPDATE":
-            span_rows = sum(_count(span.get("rows")) for span in commit.spans)
+            span_rows = sum(count(span.get("rows")) for span in commit.spans)
             if span_rows != added_rows:
                 report.say(f"version {commit.version} adds {added_rows} rows, its spans say {span_rows}")
         elif any(add.get("dataChange", True) for add in commit.adds):
@@ -221,10 +221,10 @@ def _judge_spans(log: Log, report: Report, records: dict, ranges: dict, must_rea
                 report.say(f"{name} does not begin where the last one ended, at {positions[app]}")
             if txns.get(app) != span["end"]:
                 report.say(f"{name} stands beside txn {txns.get(app)}")
-            report.rejects += _count(span.get("rejects"))
+            report.rejects += count(span.get("rejects"))
             topic_offsets = offsets.get((span["topic"], span["partition"]), [])
             within = bisect_left(topic_offsets, span["end"]) - bisect_left(topic_offsets, span["start"])
-            counted = sum(_count(span.get(key)) for key in ("rows", "rejects", "skipped"))
+            counted = sum(count(span.get(key)) for key in ("rows", "rejects", "skipped"))
             if within != counted:
                 report.say(f"{name} accounts for {counted} records, the topic has {within} there")
         for app, version in txns.items():
@@ -310,7 +310,7 @@ def _stats_rows(add: dict) -> int | None:
     return json.loads(add["stats"]).get("numRecords") if add.get("stats") else None
 
 
-def _count(value) -> int:
+def count(value) -> int:
     """Spans count rejects either as a number or as the list of their offsets."""
     if value is None:
         return 0
