@@ -37,6 +37,7 @@ class Ended:
     stderr: str
     seconds: float
     rusage: object = None
+    peak_memory_bytes: int = 0
 
     def expect(self, *codes: int) -> "Ended":
         assert "panicked" not in self.stdout + self.stderr and "stack backtrace" not in self.stderr, self
@@ -78,6 +79,7 @@ class Running:
         name = secrets.token_hex(3)
         self._out = folder / f"stdout-{name}"
         self._err = folder / f"stderr-{name}"
+        self._peak_memory_bytes = 0
         self.started = time.monotonic()
         # A backtrace must not appear because nobody asked for one: users may have asked.
         environment = {**os.environ, "RUST_BACKTRACE": "1", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -107,6 +109,7 @@ class Running:
             if pid:
                 self.child.returncode = os.waitstatus_to_exitcode(status)
                 break
+            self._sample_memory()
             if time.monotonic() > deadline:
                 self.child.kill()
                 self.child.wait()
@@ -116,7 +119,7 @@ class Running:
 
     def _ended(self, rusage) -> Ended:
         out, err = (file.read_text(errors="replace") for file in (self._out, self._err))
-        return Ended(self.argv, self.child.returncode, out, err, time.monotonic() - self.started, rusage)
+        return Ended(self.argv, self.child.returncode, out, err, time.monotonic() - self.started, rusage, self._peak_memory_bytes)
 
     def signal(self, number: int) -> None:
         self.child.send_signal(number)
@@ -125,13 +128,14 @@ class Running:
         self.signal(signal.SIGTERM)
         return self.wait(seconds_max)
 
-    def peak_memory_bytes(self) -> int | None:
+    def _sample_memory(self) -> None:
+        # VmHWM never falls, so only what happens after the last look is missed. rusage's maximum would count Python's own memory from before the exec.
         try:
-            status = Path(f"/proc/{self.child.pid}/status").read_text()
+            match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.child.pid}/status").read_text())
         except OSError:
-            return None
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
-        return int(match[1]) * 1024 if match else None
+            return
+        if match:
+            self._peak_memory_bytes = max(self._peak_memory_bytes, int(match[1]) * 1024)
 
 
 def lakeward(*argv, folder: Path, seconds_max: float = SECONDS_MAX, wrapper: list | None = None, program: Path | None = None) -> Ended:
