@@ -23,17 +23,28 @@ _run_folder: Path | None = None
 
 
 def run_folder() -> Path:
-    """One folder per run for data and logs, removed at the end unless LAKEWARD_KEEP says otherwise or keep_run_folder was called."""
+    """One folder per run for data and logs, removed at the end unless LAKEWARD_KEEP is set."""
     global _run_folder
     if _run_folder is None:
         parent = Path(os.environ.get("LAKEWARD_RUNS") or cache_folder() / "runs")
         parent.mkdir(parents=True, exist_ok=True)
-        _run_folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+        _remove_leftovers(parent)
+        _run_folder = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=parent))
         # A scenario runs the sink as a user without rights on the tables, who still has to reach its config.
         _run_folder.chmod(0o755)
-        if not os.environ.get("LAKEWARD_KEEP"):
+        if os.environ.get("LAKEWARD_KEEP"):
+            (_run_folder / ".keep").touch()
+            print(f"[components] keeping {_run_folder}", flush=True)
+        else:
             atexit.register(lambda: shutil.rmtree(_run_folder, ignore_errors=True))
     return _run_folder
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """A run that was killed could not remove its folder, which may hold gigabytes."""
+    for folder in parent.glob("run-*-*"):
+        if not Path("/proc", folder.name.split("-")[1]).exists() and not (folder / ".keep").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:
