@@ -3,5 +3,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod decode;
 pub mod error;
 pub mod model;
