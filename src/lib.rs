@@ -2,8 +2,6 @@
 //! ARCHITECTURE.md says which may name which, and a test holds them to it.
 
 pub mod clock;
-pub mod config;
-pub mod decode;
 pub mod error;
 pub mod metrics;
 pub mod model;
