@@ -4,4 +4,6 @@
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod metrics;
 pub mod model;
+pub mod ops;
