@@ -29,6 +29,17 @@ impl Pool {
         granted.ok().map(|_| Permit { inner: Arc::clone(&self.inner), bytes })
     }
 
+    /// A permit for bytes that exist already, past the limit if need be; whoever is about to take more asks `is_full` first.
+    pub fn hold(&self, bytes: u64) -> Permit {
+        self.inner.used_bytes.fetch_add(bytes, Ordering::SeqCst);
+        Permit { inner: Arc::clone(&self.inner), bytes }
+    }
+
+    /// Whether no more should be taken.
+    pub fn is_full(&self) -> bool {
+        self.used_bytes() >= self.inner.limit_bytes
+    }
+
     /// Bytes under permit now.
     pub fn used_bytes(&self) -> u64 {
         self.inner.used_bytes.load(Ordering::SeqCst)
