@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use saphyr_parser::{Event, ScalarStyle, Tag};
+use saphyr::{ScalarStyle, Tag};
+use saphyr_parser::Event;
 
 use crate::config::document::{Content, Field, Looks, Node, Scalar};
 use crate::config::problem::{Place, Problem};

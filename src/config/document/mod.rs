@@ -1,6 +1,7 @@
 //! YAML 1.2 text into a tree that remembers where everything is written. Owns the YAML parser and its refusals (anchors, tags, duplicate keys); knows no key.
 
-use saphyr_parser::{Marker, Parser, StrInput};
+use saphyr::Marker;
+use saphyr_parser::{Parser, StrInput};
 
 use crate::config::problem::{Place, Problem};
 

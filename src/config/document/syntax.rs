@@ -1,6 +1,6 @@
 //! The parser's complaints in words that lead to the cause.
 
-use saphyr_parser::ScanError;
+use saphyr::ScanError;
 
 use crate::config::document::place;
 use crate::config::problem::Problem;
