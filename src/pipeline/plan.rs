@@ -78,7 +78,10 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
     fields.extend(decode::metadata_fields(&settings.metadata));
     let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
     fields.extend(writer::placement::derived_fields(&settings.partition_by, &columns).map_err(writer_error)?);
-    let layout = Layout::new(Arc::clone(&columns), &settings.partition_by, outside.clock.clone()).map_err(writer_error)?;
+    let coordinates = ["topic", "partition", "offset"].map(|name| format!("{}{name}", settings.metadata.prefix));
+    let layout = Layout::new(Arc::clone(&columns), &settings.partition_by, outside.clock.clone())
+        .map_err(writer_error)?
+        .always_indexing(coordinates.iter().map(String::as_str));
 
     let creation = Creation {
         columns: Arc::new(Schema::new(fields)),
