@@ -21,7 +21,9 @@ pub(crate) fn long(text: &str) -> Result<i64, Inexact> {
             digits => (false, digits),
         };
         if digits.iter().all(u8::is_ascii_digit) {
-            let value = digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+            let value = digits
+                .iter()
+                .fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
             return Ok(if is_negative { -value } else { value });
         }
     }
@@ -35,8 +37,13 @@ pub(crate) fn unscaled(text: &str, scale: u32) -> Result<i128, Inexact> {
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    let digits_end = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
-    let (mantissa, exponent) = unsigned.split_at_checked(digits_end).unwrap_or((unsigned, &[]));
+    let digits_end = unsigned
+        .iter()
+        .position(|byte| matches!(byte, b'e' | b'E'))
+        .unwrap_or(unsigned.len());
+    let (mantissa, exponent) = unsigned
+        .split_at_checked(digits_end)
+        .unwrap_or((unsigned, &[]));
     let point = mantissa.iter().position(|byte| *byte == b'.');
     let (whole, fraction) = match point.and_then(|point| mantissa.split_at_checked(point)) {
         Some((whole, [_, fraction @ ..])) if !fraction.is_empty() => (whole, fraction),
@@ -48,7 +55,9 @@ pub(crate) fn unscaled(text: &str, scale: u32) -> Result<i128, Inexact> {
         return Err(Inexact::NotANumber);
     }
     let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
-    let shift = exponent_of(exponent)?.saturating_sub(fraction_digits).saturating_add(i64::from(scale));
+    let shift = exponent_of(exponent)?
+        .saturating_sub(fraction_digits)
+        .saturating_add(i64::from(scale));
     let magnitude = magnitude(whole.iter().chain(fraction), shift)?;
     Ok(if is_negative { -magnitude } else { magnitude })
 }
@@ -62,9 +71,17 @@ fn exponent_of(text: &[u8]) -> Result<i64, Inexact> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Inexact::NotANumber);
     }
-    let add = |value: i64, digit: &u8| value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
+    let add = |value: i64, digit: &u8| {
+        value
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'))
+    };
     let exponent = digits.iter().fold(0, add);
-    Ok(if is_negative { exponent.saturating_neg() } else { exponent })
+    Ok(if is_negative {
+        exponent.saturating_neg()
+    } else {
+        exponent
+    })
 }
 
 /// The digits times ten to the power of `shift`.
@@ -77,11 +94,17 @@ fn magnitude<'a>(digits: impl Iterator<Item = &'a u8>, shift: i64) -> Result<i12
             zeros = zeros.saturating_add(u32::from(value != 0));
             continue;
         }
-        let power = zeros.checked_add(1).and_then(|zeros| 10i128.checked_pow(zeros));
+        let power = zeros
+            .checked_add(1)
+            .and_then(|zeros| 10i128.checked_pow(zeros));
         let shifted = power.and_then(|power| value.checked_mul(power));
         value = if value == 0 { Some(0) } else { shifted }
             .and_then(|value| value.checked_add(i128::from(digit - b'0')))
-            .ok_or(if shift < -40 { Inexact::Fraction } else { Inexact::Overflow })?;
+            .ok_or(if shift < -40 {
+                Inexact::Fraction
+            } else {
+                Inexact::Overflow
+            })?;
         zeros = 0;
     }
     if value == 0 {
@@ -89,8 +112,12 @@ fn magnitude<'a>(digits: impl Iterator<Item = &'a u8>, shift: i64) -> Result<i12
     }
     match shift.saturating_add(i64::from(zeros)) {
         shift @ 0.. => {
-            let power = u32::try_from(shift).ok().and_then(|shift| 10i128.checked_pow(shift));
-            power.and_then(|power| value.checked_mul(power)).ok_or(Inexact::Overflow)
+            let power = u32::try_from(shift)
+                .ok()
+                .and_then(|shift| 10i128.checked_pow(shift));
+            power
+                .and_then(|power| value.checked_mul(power))
+                .ok_or(Inexact::Overflow)
         }
         // The last digit is not zero, so that no division is exact.
         _ => Err(Inexact::Fraction),
@@ -128,7 +155,11 @@ mod tests {
     #[test]
     fn decimals_keep_every_digit_or_are_refused() {
         for (text, scale, expected) in [
-            ("12345678901234567890.1234567891", 10, Ok(123_456_789_012_345_678_901_234_567_891)),
+            (
+                "12345678901234567890.1234567891",
+                10,
+                Ok(123_456_789_012_345_678_901_234_567_891),
+            ),
             ("1.10", 1, Ok(11)),
             ("1.11", 1, Err(Inexact::Fraction)),
             ("+007.50", 2, Ok(750)),

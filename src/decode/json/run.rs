@@ -42,9 +42,18 @@ pub(crate) fn run(
     columns: &mut [Column],
     row: usize,
 ) -> Outcome<Done> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
-    let mut run = Run { scanner: Scanner::new(text), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        Fault::new(
+            Code::InvalidUtf8,
+            format!("the JSON text is not UTF-8: {error}"),
+        )
+    })?;
+    let mut run = Run {
+        scanner: Scanner::new(text),
+        unknown_fields,
+        ignored: 0,
+        cells_left: CELLS_MAX,
+    };
     if run.scanner.peek() != Some(b'{') {
         return Err(match run.scanner.peek() {
             None => Fault::new(Code::EmptyPayload, "the value is only white space"),
@@ -53,7 +62,10 @@ pub(crate) fn run(
     }
     run.members(object, columns, row)?;
     run.scanner.finish()?;
-    Ok(Done { ignored: run.ignored, cells: CELLS_MAX - run.cells_left })
+    Ok(Done {
+        ignored: run.ignored,
+        cells: CELLS_MAX - run.cells_left,
+    })
 }
 
 impl Run<'_> {
@@ -76,7 +88,10 @@ impl Run<'_> {
                 return Err(uneven());
             };
             if column.len() > row {
-                return Err(Fault::new(Code::DuplicateField, "the object has the field twice").in_field(&field.name));
+                return Err(
+                    Fault::new(Code::DuplicateField, "the object has the field twice")
+                        .in_field(&field.name),
+                );
             }
             if let Err(fault) = self.value(&field.step, column) {
                 return Err(fault.in_field(&field.name));
@@ -97,11 +112,16 @@ impl Run<'_> {
         let name = String::from_utf8_lossy(name);
         match self.unknown_fields {
             UnknownFields::Reject => {
-                let message = format!("no column takes the field {:?} (value.unknown_fields: reject)", shorten(&name));
+                let message = format!(
+                    "no column takes the field {:?} (value.unknown_fields: reject)",
+                    shorten(&name)
+                );
                 Err(Fault::new(Code::UnknownField, message).in_field(&shorten(&name)))
             }
             UnknownFields::Ignore => {
-                self.scanner.any().map_err(|fault| fault.in_field(&shorten(&name)))?;
+                self.scanner
+                    .any()
+                    .map_err(|fault| fault.in_field(&shorten(&name)))?;
                 self.ignored += 1;
                 Ok(())
             }
@@ -114,7 +134,10 @@ impl Run<'_> {
                 self.cells_left = left;
                 Ok(())
             }
-            None => Err(Fault::new(Code::TooLarge, format!("the value becomes more than {CELLS_MAX} values"))),
+            None => Err(Fault::new(
+                Code::TooLarge,
+                format!("the value becomes more than {CELLS_MAX} values"),
+            )),
         }
     }
 
@@ -157,7 +180,9 @@ impl Run<'_> {
         match (step, &mut column.data, first) {
             (Step::Integer, Data::Int(column), b'-' | b'0'..=b'9') => {
                 let value = self.long()?;
-                column.push(i32::try_from(value).map_err(|_| out_of_range(&value.to_string(), "an int"))?);
+                column.push(
+                    i32::try_from(value).map_err(|_| out_of_range(&value.to_string(), "an int"))?,
+                );
             }
             (Step::Float, Data::Float(column), b'-' | b'0'..=b'9') => {
                 let text = self.scanner.number()?;
@@ -177,20 +202,34 @@ impl Run<'_> {
                 let text = self.plain_text("a date and time", Code::InvalidTimestamp)?;
                 column.push(time::parse_timestamp(text).map_err(|code| bad_timestamp(code, text))?);
             }
-            (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => column.push(self.long()?),
+            (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => {
+                column.push(self.long()?)
+            }
             (Step::Date(_), Data::Int(column), b'"') => {
                 let text = self.plain_text("a date", Code::InvalidDate)?;
                 let days = time::parse_date(text);
-                column.push(days.ok_or_else(|| Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(text))))?);
+                column.push(days.ok_or_else(|| {
+                    Fault::new(
+                        Code::InvalidDate,
+                        format!("{} is no date yyyy-mm-dd", Shown(text)),
+                    )
+                })?);
             }
             (Step::Date(Numbers::Allowed), Data::Int(column), b'-' | b'0'..=b'9') => {
                 let days = self.long()?;
-                column.push(i32::try_from(days).map_err(|_| out_of_range(&days.to_string(), "a date"))?);
+                column.push(
+                    i32::try_from(days).map_err(|_| out_of_range(&days.to_string(), "a date"))?,
+                );
             }
             (Step::Time, Data::Long(column), b'"') => {
                 let text = self.plain_text("a time of day", Code::InvalidTime)?;
                 let micros = time::parse_time(text);
-                column.push(micros.ok_or_else(|| Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(text))))?);
+                column.push(micros.ok_or_else(|| {
+                    Fault::new(
+                        Code::InvalidTime,
+                        format!("{} is no time of day in UTC", Shown(text)),
+                    )
+                })?);
             }
             (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?.as_bytes())?,
             (step, _, _) => return Err(self.scanner.mismatch(expected(step))),
@@ -230,7 +269,10 @@ impl Run<'_> {
             }
         }
         if STANDARD.decode_vec(text, column.open()).is_err() {
-            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(text))));
+            return Err(Fault::new(
+                Code::InvalidBinary,
+                format!("{} is not base64", Shown(text)),
+            ));
         }
         column.end()
     }
@@ -291,10 +333,17 @@ impl Run<'_> {
 fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
     let fault = match number::unscaled(text, scale) {
         Ok(value) if fits(value, precision) => return Ok(value),
-        Err(Inexact::NotANumber) => Fault::new(Code::InvalidNumber, format!("{:?} is no number", shorten(text))),
-        Ok(_) | Err(Inexact::Overflow | Inexact::Fraction) => {
-            Fault::new(Code::DecimalOverflow, format!("{} does not fit decimal({precision}, {scale}) exactly", shorten(text)))
-        }
+        Err(Inexact::NotANumber) => Fault::new(
+            Code::InvalidNumber,
+            format!("{:?} is no number", shorten(text)),
+        ),
+        Ok(_) | Err(Inexact::Overflow | Inexact::Fraction) => Fault::new(
+            Code::DecimalOverflow,
+            format!(
+                "{} does not fit decimal({precision}, {scale}) exactly",
+                shorten(text)
+            ),
+        ),
     };
     Err(fault)
 }
@@ -302,15 +351,23 @@ fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
 #[cold]
 fn bad_timestamp(code: Code, text: &[u8]) -> Box<Fault> {
     let shown = Shown(text);
-    Fault::new(code, match code {
-        Code::TimestampWithoutZone => format!("{shown} has no zone: add Z or an offset such as +01:00"),
-        _ => format!("{shown} is no ISO 8601 date and time of at most microseconds"),
-    })
+    Fault::new(
+        code,
+        match code {
+            Code::TimestampWithoutZone => {
+                format!("{shown} has no zone: add Z or an offset such as +01:00")
+            }
+            _ => format!("{shown} is no ISO 8601 date and time of at most microseconds"),
+        },
+    )
 }
 
 #[cold]
 fn out_of_range(text: &str, what: &str) -> Box<Fault> {
-    Fault::new(Code::OutOfRange, format!("{} does not fit {what} exactly", shorten(text)))
+    Fault::new(
+        Code::OutOfRange,
+        format!("{} does not fit {what} exactly", shorten(text)),
+    )
 }
 
 fn expected(step: &Step) -> &'static str {
@@ -333,5 +390,8 @@ fn expected(step: &Step) -> &'static str {
 /// Steps and columns are compiled from the same target, so this is a bug of ours; it rejects the record rather than the process.
 #[cold]
 fn uneven() -> Box<Fault> {
-    Fault::new(Code::TypeMismatch, "the compiled steps do not fit the columns (a bug of Lakeward)")
+    Fault::new(
+        Code::TypeMismatch,
+        "the compiled steps do not fit the columns (a bug of Lakeward)",
+    )
 }
