@@ -12,7 +12,7 @@ mod progress;
 mod reference;
 mod run;
 mod signals;
-mod standin;
+mod stored_file;
 mod validate;
 mod verify;
 mod waiting;
@@ -53,7 +53,7 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
     logging::start(default, clock)?;
     let patience = Patience::new(cli.timeout, clock);
     match cli.command {
-        Command::Run(request) => run::run(&request, clock),
+        Command::Run(request) => run::run(&request, &patience),
         Command::Demo(request) => demo::demo(&request, &patience),
         Command::Validate(request) => validate::validate(&request, &patience),
         Command::Offsets(Offsets::Show(request)) => offsets::show(&request, &patience),

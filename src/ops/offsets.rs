@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use crate::config::settings::Table;
-use crate::model::offset::TopicPartition;
 use crate::ops::cli::{Format, OffsetsShow};
 use crate::ops::exit::{Ending, Failure, Outcome};
 use crate::ops::kafka::Kafka;
@@ -63,10 +62,11 @@ fn of_table(
     let committed = block_on(committed(subject, patience))??;
     let mut rows = Vec::new();
     for topic in &table.topics {
-        for number in kafka.topic_partitions(topic)? {
-            let end = kafka
-                .watermarks(&TopicPartition::new(topic.as_str(), number))?
-                .end;
+        for topic_partition in kafka.topic_partitions(topic)? {
+            let (end, number) = (
+                kafka.watermarks(&topic_partition)?.high,
+                topic_partition.number,
+            );
             let newest = committed
                 .iter()
                 .rev()

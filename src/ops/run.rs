@@ -10,18 +10,19 @@ use crate::ops::cli::Run;
 use crate::ops::exit::{Ending, Failure, Outcome};
 use crate::ops::http::{self, View};
 use crate::ops::signals::Signals;
-use crate::ops::standin::pipeline::{self, RunOptions, Status, Stop};
+use crate::ops::waiting::Patience;
 use crate::ops::wiring;
+use crate::pipeline::{self, RunOptions, Status, Stop, Surroundings};
 
 /// Runs the sink to its end.
-pub(crate) fn run(request: &Run, clock: &Clock) -> Outcome {
+pub(crate) fn run(request: &Run, patience: &Patience) -> Outcome {
+    let clock = patience.clock();
     let config = wiring::config(&request.config)?;
     wiring::tables(&config, &request.tables)?;
-    let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&config.name));
-    let status = Arc::new(Status::new());
-    let stop = Stop::new();
-    let runtime = beside()?;
+    let status = Status::default();
+    let stop = Stop::default();
+    let runtime = http::beside()?;
     let view = View {
         name: config.name.clone(),
         snapshot: snapshot_of(&status),
@@ -39,29 +40,24 @@ pub(crate) fn run(request: &Run, clock: &Clock) -> Outcome {
     let options = RunOptions {
         until_caught_up: request.until_caught_up,
         tables: request.tables.clone(),
+        timeout: patience.limit(),
     };
-    pipeline::run(config, options, clock.clone(), metrics, status, stop)
+    let surroundings = Surroundings {
+        clock: clock.clone(),
+        metrics,
+        status,
+        stop,
+    };
+    pipeline::run(&config, &options, &surroundings)
         .map_err(|error| Failure::new(error.kind(), error))?;
     tracing::info!("ended");
     Ok(Ending::Done)
 }
 
-/// One thread is enough for a scrape and a signal, and keeps both alive when the pipeline is busy.
-fn beside() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("lakeward-ops")
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::unavailable(format!("the machine gives no thread for HTTP: {error}"))
-        })
-}
-
 fn snapshot_of(
-    status: &Arc<Status>,
+    status: &Status,
 ) -> Box<dyn Fn() -> pipeline::status::StatusSnapshot + Send + Sync> {
-    let status = Arc::clone(status);
+    let status = status.clone();
     Box::new(move || status.snapshot())
 }
 

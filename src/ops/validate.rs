@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::Schema;
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::config::settings::{Table, Value};
+use crate::decode::Registry;
 use crate::error::Kind;
 use crate::ops::cli::{Format, Validate};
 use crate::ops::exit::{Ending, Failure, Outcome};
 use crate::ops::kafka::Kafka;
 use crate::ops::output;
-use crate::ops::standin::decode::Registry;
 use crate::ops::waiting::Patience;
-use crate::ops::wiring::{self, Existing};
+use crate::ops::wiring;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -96,14 +96,13 @@ impl Checks {
 
     fn kafka(&mut self, config: &Config, patience: &Patience) {
         let asked = Kafka::connect(&config.kafka, patience).and_then(|kafka| {
-            let cluster = kafka.cluster()?;
-            let id = cluster
-                .id
+            let (brokers, id) = kafka.cluster()?;
+            let id = id
                 .map(|id| format!(", cluster {id}"))
                 .unwrap_or_default();
             let detail = format!(
                 "{} brokers at {}{id}",
-                cluster.brokers, config.kafka.bootstrap_servers
+                brokers, config.kafka.bootstrap_servers
             );
             Ok((kafka, detail))
         });
@@ -113,7 +112,7 @@ impl Checks {
         };
         self.enter(
             format!("group {}", config.kafka.group_id),
-            kafka.group().map(|()| ((), "may be used".to_owned())),
+            kafka.check_group().map(|()| ((), "may be used".to_owned())),
         );
         let topics: BTreeSet<&String> = config
             .tables
@@ -131,7 +130,7 @@ impl Checks {
     fn tables(&mut self, config: &Config, patience: &Patience) {
         let registry = match &config.schema_registry {
             Some(settings) => {
-                let connected = wiring::registry(settings, patience.clock())
+                let connected = wiring::registry(settings, patience)
                     .map(|registry| (registry, settings.url.to_string()));
                 self.enter("registry", connected)
             }
@@ -147,20 +146,20 @@ impl Checks {
         for table in &config.tables {
             let columns = self.schema(table, registry.as_ref());
             if store_works {
-                let outcome = compatible(config, table, columns.as_deref(), patience)
+                let outcome = compatible(config, table, columns.as_ref(), patience)
                     .map(|detail| ((), detail));
                 self.enter(format!("table {}", table.name), outcome);
             }
         }
     }
 
-    fn schema(&mut self, table: &Table, registry: Option<&Arc<Registry>>) -> Option<Vec<Field>> {
+    fn schema(&mut self, table: &Table, registry: Option<&Arc<Registry>>) -> Option<Schema> {
         let what = match &table.value {
             Value::AvroConfluent { subject } => format!("subject {subject}"),
             Value::AvroFile { .. } | Value::Json { .. } => format!("schema of {}", table.name),
         };
         let columns = wiring::columns(table, registry).map(|columns| {
-            let detail = format!("{} columns", columns.len());
+            let detail = format!("{} columns", columns.fields().len());
             (columns, detail)
         });
         self.enter(what, columns)
@@ -211,77 +210,20 @@ impl Checks {
 fn compatible(
     config: &Config,
     table: &Table,
-    columns: Option<&[Field]>,
+    columns: Option<&Schema>,
     patience: &Patience,
 ) -> Result<String, Failure> {
-    match wiring::existing(&config.storage, table, patience)? {
-        None => Ok("does not exist yet: `run` will create it".into()),
-        Some(existing) => {
-            let misfits = columns
-                .map(|columns| misfits(columns, &existing))
-                .unwrap_or_default();
-            if misfits.is_empty() {
-                return Ok(format!("version {}, fits", existing.version));
-            }
-            Err(Failure::said(
-                Kind::Corrupt,
-                format!(
-                    "version {} does not fit: {}",
-                    existing.version,
-                    misfits.join("; ")
-                ),
-            ))
-        }
-    }
-}
-
-/// What the config would write and the table cannot hold.
-fn misfits(columns: &[Field], existing: &Existing) -> Vec<String> {
-    let mut misfits = Vec::new();
-    for column in columns {
-        match existing.schema.field_with_name(column.name()) {
-            Ok(there) if there.data_type() == column.data_type() => {}
-            Ok(there) => misfits.push(format!(
-                "column `{}` is {}, the topic brings {}",
-                column.name(),
-                there.data_type(),
-                column.data_type()
-            )),
-            Err(_) => misfits.push(format!("column `{}` is not in the table", column.name())),
-        }
-    }
-    misfits
+    let version = wiring::check_existing(&config.storage, table, columns, patience)?;
+    Ok(match version {
+        Some(version) if columns.is_some() => format!("version {version}, its columns fit"),
+        Some(version) => format!("version {version}; its columns were not compared, for lack of a schema"),
+        None => "does not exist yet: `run` will create it".to_owned(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, Schema};
-
     use super::*;
-
-    #[test]
-    fn a_table_that_cannot_hold_a_column_is_incompatible_by_name() {
-        let schema = Schema::new(vec![
-            Field::new("id", DataType::Int64, true),
-            Field::new("old", DataType::Utf8, true),
-        ]);
-        let existing = Existing {
-            version: 3,
-            schema: Arc::new(schema),
-        };
-        let columns = [
-            Field::new("id", DataType::Utf8, true),
-            Field::new("new", DataType::Utf8, true),
-        ];
-        assert_eq!(
-            misfits(&columns, &existing),
-            [
-                "column `id` is Int64, the topic brings Utf8",
-                "column `new` is not in the table"
-            ]
-        );
-        assert!(misfits(&[Field::new("old", DataType::Utf8, true)], &existing).is_empty());
-    }
 
     #[test]
     fn what_a_person_must_change_decides_the_exit_code() {

@@ -2,11 +2,13 @@
 //! decide where a topic partition starts (the table says), nor what happens to records.
 
 mod client;
+mod coordinates;
 mod error;
 mod group;
 mod lookup;
 mod native;
 
+pub use coordinates::Coordinates;
 pub use error::Error;
 pub use group::{Event, Group, Shares};
 pub use lookup::{Lookup, StartAt, Watermarks};

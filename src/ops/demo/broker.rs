@@ -14,7 +14,7 @@ use crate::model::offset::TopicPartition;
 use crate::ops::demo::orders;
 use crate::ops::demo::registry::SCHEMA_ID;
 use crate::ops::exit::Failure;
-use crate::ops::kafka::{Kafka, Range};
+use crate::ops::kafka::Kafka;
 use crate::ops::progress::Progress;
 
 /// The topic of the demo.
@@ -114,13 +114,13 @@ impl Broker {
         let mut held = 0;
         for number in 0..self.topic_partitions {
             let topic_partition = TopicPartition::new(TOPIC, number);
-            let Range { start, end } = kafka.watermarks(&topic_partition)?;
-            if start != 0 {
+            let marks = kafka.watermarks(&topic_partition)?;
+            if marks.low != 0 {
                 return Err(Failure::bug(format!(
-                    "the embedded broker dropped the first {start} records of {topic_partition}"
+                    "the embedded broker dropped the first {} records of {topic_partition}", marks.low
                 )));
             }
-            held += end.unsigned_abs();
+            held += marks.high.unsigned_abs();
         }
         if held != records {
             return Err(Failure::bug(format!(

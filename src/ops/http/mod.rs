@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::metrics::{self, Metrics};
 use crate::ops::exit::Failure;
-use crate::ops::standin::pipeline::status::StatusSnapshot;
+use crate::pipeline::status::StatusSnapshot;
 
 /// No request of ours carries a body worth more.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -107,6 +107,18 @@ async fn table_action(Path((name, action)): Path<(String, String)>) -> Response 
         ),
     };
     (code, Json(serde_json::json!({ "error": message }))).into_response()
+}
+
+/// A runtime for listeners beside the pipeline. One thread is enough for a scrape and a signal, and keeps both alive when the pipeline is busy.
+pub(crate) fn beside() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("lakeward-ops")
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::unavailable(format!("the machine gives no thread for HTTP: {error}"))
+        })
 }
 
 /// Takes the address of `http.listen`.

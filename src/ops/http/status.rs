@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::metrics::{Lag, Moment, TableMoment};
 use crate::model::batch::Reject;
-use crate::ops::standin::pipeline::status::{
+use crate::model::offset::TopicPartition;
+use crate::pipeline::status::{
     StatusSnapshot, TableState, TableStatus, TopicPartitionStatus,
 };
 
@@ -56,7 +57,7 @@ struct Place {
     topic: String,
     partition: i32,
     owned: bool,
-    committed: i64,
+    committed: Option<i64>,
     end: Option<i64>,
     lag: Option<i64>,
 }
@@ -77,7 +78,7 @@ pub(super) fn document(name: &str, snapshot: &StatusSnapshot, now_ms: i64) -> Do
 
 fn table(table: &TableStatus) -> Table {
     let (state, reason) = state(&table.state);
-    let lags: Vec<i64> = table.topic_partitions.iter().filter_map(lag).collect();
+    let lags: Vec<i64> = table.topic_partitions.values().filter_map(lag).collect();
     Table {
         name: table.name.clone(),
         state,
@@ -91,7 +92,7 @@ fn table(table: &TableStatus) -> Table {
         last_commit: table.last_commit_ms.and_then(iso),
         valid_through: table.valid_through_ms.and_then(iso),
         recent_rejects: table.recent_rejects.iter().map(rejected).collect(),
-        topic_partitions: table.topic_partitions.iter().map(place).collect(),
+        topic_partitions: table.topic_partitions.iter().map(|(of, status)| place(of, status)).collect(),
     }
 }
 
@@ -106,10 +107,10 @@ fn rejected(reject: &Reject) -> Rejected {
     }
 }
 
-fn place(place: &TopicPartitionStatus) -> Place {
+fn place(topic_partition: &TopicPartition, place: &TopicPartitionStatus) -> Place {
     Place {
-        topic: place.topic.to_string(),
-        partition: place.number,
+        topic: topic_partition.topic.to_string(),
+        partition: topic_partition.number,
         owned: place.owned,
         committed: place.committed,
         end: place.end,
@@ -127,7 +128,7 @@ pub(super) fn moment(snapshot: &StatusSnapshot, now_ms: i64) -> Moment {
         lags: table
             .topic_partitions
             .iter()
-            .filter_map(owned_lag)
+            .filter_map(|(of, status)| owned_lag(of, status))
             .collect(),
     });
     Moment {
@@ -137,11 +138,11 @@ pub(super) fn moment(snapshot: &StatusSnapshot, now_ms: i64) -> Moment {
     }
 }
 
-fn owned_lag(place: &TopicPartitionStatus) -> Option<Lag> {
+fn owned_lag(topic_partition: &TopicPartition, place: &TopicPartitionStatus) -> Option<Lag> {
     let records = lag(place).filter(|_| place.owned)?;
     Some(Lag {
-        topic: place.topic.to_string(),
-        partition: place.number,
+        topic: topic_partition.topic.to_string(),
+        partition: topic_partition.number,
         records,
     })
 }
@@ -155,9 +156,7 @@ fn state(state: &TableState) -> (&'static str, Option<&str>) {
 }
 
 fn lag(place: &TopicPartitionStatus) -> Option<i64> {
-    place
-        .end
-        .map(|end| end.saturating_sub(place.committed).max(0))
+    Some(place.end?.saturating_sub(place.committed?).max(0))
 }
 
 /// A time stamp ahead of our clock is no age.

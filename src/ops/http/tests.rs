@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use super::*;
 use crate::model::batch::Reject;
 use crate::model::offset::TopicPartition;
-use crate::ops::standin::pipeline::status::{TableState, TableStatus, TopicPartitionStatus};
+use crate::pipeline::status::{TableState, TableStatus, TopicPartitionStatus};
 
 fn snapshot(state: TableState, ready: Result<(), String>) -> StatusSnapshot {
     let table = TableStatus {
@@ -19,20 +19,24 @@ fn snapshot(state: TableState, ready: Result<(), String>) -> StatusSnapshot {
         last_commit_ms: Some(1_000_000_000_000),
         valid_through_ms: Some(1_000_000_000_500),
         buffered_rows: 3,
-        recent_rejects: vec![Reject {
+        recent_rejects: [Reject {
             topic_partition: TopicPartition::new("shop.orders", 1),
             offset: 17,
             code: "truncated",
             path: String::new(),
             message: "ends early".into(),
-        }],
-        topic_partitions: vec![TopicPartitionStatus {
-            topic: "shop.orders".into(),
-            number: 1,
-            owned: true,
-            committed: 40,
-            end: Some(47),
-        }],
+        }]
+        .into(),
+        topic_partitions: [(
+            TopicPartition::new("shop.orders", 1),
+            TopicPartitionStatus {
+                owned: true,
+                committed: Some(40),
+                end: Some(47),
+            },
+        )]
+        .into(),
+        ..TableStatus::default()
     };
     StatusSnapshot {
         ready,

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use crate::model::offset::TopicPartition;
+use crate::model::offset::{Span, TopicPartition};
 use crate::ops::exit::Failure;
-use crate::ops::kafka::{Kafka, Range};
+use crate::ops::kafka::Kafka;
 use crate::ops::output::thousands;
 use crate::ops::progress::Progress;
 use crate::ops::verify::history::{History, Life, Progress as Committed, Tile};
@@ -76,8 +76,8 @@ fn walk(
     let deleted_by_others = history.deleted_by_others;
     let topic_partition = TopicPartition::new(life.topic.clone(), life.partition);
     let marks = kafka.watermarks(&topic_partition)?;
-    if marks.end < end {
-        report.finding(Kind::Offsets, || format!("{life}: the table is committed to {end}, the topic ends at {}: it was truncated or recreated", marks.end));
+    if marks.high < end {
+        report.finding(Kind::Offsets, || format!("{life}: the table is committed to {end}, the topic ends at {}: it was truncated or recreated", marks.high));
         return Ok(0);
     }
     let first = if committed.from_its_start {
@@ -85,17 +85,15 @@ fn walk(
     } else {
         0
     };
-    let range = Range {
-        start: marks.start.max(first),
-        end,
-    };
-    if range.start > first {
+    let range =
+        Span::new(marks.low.max(first).min(end), end).unwrap_or_else(|_| Span::empty_at(end));
+    if range.start() > first {
         report.unproved(format!(
             "offsets below {} of {life}: the topic does not hold them any more",
-            range.start
+            range.start()
         ));
     }
-    if range.start >= range.end {
+    if range.is_empty() {
         return Ok(0);
     }
     let segments = segments(committed, range);
@@ -111,13 +109,13 @@ fn walk(
     };
     let progress = Progress::over(
         &format!("offsets of {topic_partition}"),
-        range.start.abs_diff(range.end),
+        range.len(),
     );
     let mut records = 0;
-    kafka.read(&topic_partition, range, &mut |offset| {
+    kafka.records(&topic_partition, range, &mut |offset| {
         walk.record(offset, report);
         records += 1;
-        progress.at(offset.abs_diff(range.start));
+        progress.at(offset.abs_diff(range.start()));
     })?;
     walk.leave_until(i64::MAX, report);
     walk.leave_open(report);
@@ -125,18 +123,18 @@ fn walk(
     Ok(records)
 }
 
-fn segments(committed: &Committed, range: Range) -> VecDeque<Segment> {
-    let first = committed.tiles.first().map_or(range.end, |tile| tile.start);
-    let unretained = (range.start < first).then_some(Segment {
+fn segments(committed: &Committed, range: Span) -> VecDeque<Segment> {
+    let first = committed.tiles.first().map_or(range.end(), |tile| tile.start);
+    let unretained = (range.start() < first).then_some(Segment {
         end: first,
         declared: None,
     });
-    let tiles = committed.tiles.iter().filter(|tile| tile.end > range.start);
+    let tiles = committed.tiles.iter().filter(|tile| tile.end > range.start());
     unretained
         .into_iter()
         .chain(tiles.map(|tile| Segment {
             end: tile.end,
-            declared: Some((*tile, range.start <= tile.start)),
+            declared: Some((*tile, range.start() <= tile.start)),
         }))
         .collect()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::ops::exit::Failure;
@@ -81,6 +82,18 @@ pub(crate) async fn committed(
         .into_iter()
         .filter_map(|(life, progress)| Some((life, progress.committed?)))
         .collect())
+}
+
+/// The files that readers see, with their size as the log says it.
+pub(crate) async fn live_files(
+    subject: &Subject,
+    patience: &Patience,
+) -> Result<Vec<(Path, u64)>, Failure> {
+    let Some(listing) = log::list(&subject.objects, patience).await? else {
+        return Ok(Vec::new());
+    };
+    let history = replay(subject, &listing, &mut Report::default(), patience).await?;
+    Ok(history.files.into_iter().map(|(path, file)| (path, file.size)).collect())
 }
 
 /// The oldest checkpoint from which every entry up to the newest is there; `None`: from version 0.

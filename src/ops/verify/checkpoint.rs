@@ -9,10 +9,10 @@ use futures::TryStreamExt as _;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
 
 use crate::error::Kind;
 use crate::ops::exit::Failure;
+use crate::ops::stored_file::StoredFile;
 use crate::ops::verify::log::{Add, Txn};
 use crate::ops::waiting::Patience;
 
@@ -53,8 +53,7 @@ async fn batches(
     objects: &Arc<dyn ObjectStore>,
     path: &Path,
 ) -> Result<Vec<RecordBatch>, parquet::errors::ParquetError> {
-    let reader = ParquetObjectReader::new(Arc::clone(objects), path.clone());
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
+    let builder = StoredFile::open(objects, path).await?;
     let schema = builder.parquet_schema();
     let roots = schema
         .root_schema()

@@ -18,7 +18,7 @@ use crate::ops::output;
 use crate::ops::waiting::Patience;
 use crate::ops::wiring;
 
-pub(super) use audit::{Depth, Subject, audit, committed};
+pub(super) use audit::{Depth, Subject, audit, committed, live_files};
 pub(super) use report::Report;
 
 /// Audits the tables of a config.

@@ -7,6 +7,9 @@ use crate::ops::output;
 /// More of one kind are counted, not printed.
 const SHOWN_OF_A_KIND: usize = 10;
 
+/// As many sentences about what is open; more are counted.
+const UNPROVED_SHOWN: usize = 30;
+
 /// What contradicts exactly-once or the table's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -68,6 +71,7 @@ pub(crate) struct Report {
     findings: BTreeMap<Kind, (u64, Vec<String>)>,
     holes: Vec<String>,
     unproved: Vec<String>,
+    more_unproved: u64,
 }
 
 impl Report {
@@ -98,8 +102,13 @@ impl Report {
     /// Something that this audit cannot know.
     pub(crate) fn unproved(&mut self, sentence: impl Into<String>) {
         let sentence = sentence.into();
-        if !self.unproved.contains(&sentence) {
+        if self.unproved.contains(&sentence) {
+            return;
+        }
+        if self.unproved.len() < UNPROVED_SHOWN {
             self.unproved.push(sentence);
+        } else {
+            self.more_unproved += 1;
         }
     }
 
@@ -142,6 +151,10 @@ impl Report {
                 .iter()
                 .map(|sentence| line("not proved", "", sentence)),
         );
+        if self.more_unproved > 0 {
+            let more = format!("{} more of the same", output::thousands(self.more_unproved));
+            rows.push(line("not proved", "", &more));
+        }
         let verdict = if self.is_clean() { "ok" } else { "FINDINGS" };
         output::table(&[table, verdict, ""], &rows)
     }

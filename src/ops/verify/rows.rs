@@ -7,18 +7,20 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, StringArray}
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use parquet::arrow::async_reader::{
-    ParquetObjectReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
-};
 
+use crate::error;
 use crate::ops::exit::Failure;
 use crate::ops::progress::Progress;
+use crate::ops::stored_file::{self, StoredFile};
 use crate::ops::verify::audit::Subject;
 use crate::ops::verify::coverage::Coverage;
 use crate::ops::verify::history::{History, Life, LiveFile};
 use crate::ops::verify::report::{Kind, Report};
 use crate::ops::verify::statistics::Statistics;
 use crate::ops::waiting::Patience;
+
+/// Rows in memory at once.
+const BATCH_ROWS: usize = 8192;
 
 /// The coordinates of all rows.
 #[derive(Debug, Default)]
@@ -71,6 +73,12 @@ pub(crate) async fn read(
         } else if let Err(error) = reading.file(subject, path, file, patience).await {
             match error {
                 Trouble::Outside(failure) => return Err(failure),
+                Trouble::File(error) if stored_file::is_outside(&error) => {
+                    let failure = Failure::new(error::Kind::Unavailable, error);
+                    return Err(failure.context(format!("cannot read {path}")));
+                }
+                // Said already, when its size was asked for.
+                Trouble::File(error) if stored_file::is_missing(&error) => {}
                 Trouble::File(error) => reading
                     .report
                     .finding(Kind::Unreadable, || format!("{path}: {error}")),
@@ -121,9 +129,12 @@ impl Reading<'_> {
         file: &LiveFile,
         patience: &Patience,
     ) -> Result<(), Trouble> {
+        let opened = StoredFile::open(&subject.objects, path);
         let mut stream = patience
-            .wait("the store (`storage.url`)", open(subject, path, file))
-            .await??;
+            .wait("the store (`storage.url`)", opened)
+            .await??
+            .with_batch_size(BATCH_ROWS)
+            .build()?;
         let mut statistics = Statistics::new(file.stats.as_deref());
         let mut without_coordinates = 0;
         while let Some(batch) = patience
@@ -258,17 +269,4 @@ enum Place {
     Ambiguous,
     /// One life, with its committed range.
     Known { start: i64, end: i64 },
-}
-
-async fn open(
-    subject: &Subject,
-    path: &Path,
-    file: &LiveFile,
-) -> Result<ParquetRecordBatchStream<ParquetObjectReader>, parquet::errors::ParquetError> {
-    let reader = ParquetObjectReader::new(Arc::clone(&subject.objects), path.clone())
-        .with_file_size(file.size);
-    ParquetRecordBatchStreamBuilder::new(reader)
-        .await?
-        .with_batch_size(8192)
-        .build()
 }
