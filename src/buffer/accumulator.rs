@@ -97,11 +97,18 @@ impl Accumulator {
     /// Takes in a part whose spans follow what is there (OFF-2); a part that does not is refused whole.
     pub fn push(&mut self, part: Part<'_>) -> Result<(), Error> {
         if !part.epoch.same_as(&self.epoch) {
-            return Err(Error::OtherEpoch { found: part.epoch.number(), expected: self.epoch.number() });
+            return Err(Error::OtherEpoch {
+                found: part.epoch.number(),
+                expected: self.epoch.number(),
+            });
         }
         self.check_adjacent(part.advance)?;
         self.advance.merge(part.advance)?;
-        let oldest = if part.advance.rows() > 0 { &mut self.oldest_arrival } else { &mut self.oldest_rowless };
+        let oldest = if part.advance.rows() > 0 {
+            &mut self.oldest_arrival
+        } else {
+            &mut self.oldest_rowless
+        };
         *oldest = Some(oldest.map_or(part.arrival, |oldest| oldest.min(part.arrival)));
         if let Some(batch) = part.batch {
             self.push_batch(batch);
@@ -116,7 +123,11 @@ impl Accumulator {
             if let Some(here) = self.advance.get(topic_partition)
                 && here.span.end() != step.span.start()
             {
-                return Err(NotAdjacent { topic_partition: topic_partition.clone(), last: here.span, next: step.span });
+                return Err(NotAdjacent {
+                    topic_partition: topic_partition.clone(),
+                    last: here.span,
+                    next: step.span,
+                });
             }
         }
         Ok(())
@@ -138,7 +149,9 @@ impl Accumulator {
 
     /// Makes all permits together stand for `bytes`: what the rows turned out to hold once decoded, or encoded.
     pub fn resize_permits(&mut self, bytes: u64) {
-        let Some(mut kept) = self.permits.pop() else { return };
+        let Some(mut kept) = self.permits.pop() else {
+            return;
+        };
         self.permits.clear();
         kept.resize(bytes);
         self.permits.push(kept);
@@ -147,8 +160,21 @@ impl Accumulator {
     /// Ends what has accumulated and begins anew under the same epoch.
     pub fn seal(&mut self) -> Sealed {
         let next = Accumulator::new(self.epoch.clone());
-        let Accumulator { epoch, advance, batches, permits, oldest_arrival, .. } = mem::replace(self, next);
-        Sealed { epoch, advance, batches, permits, oldest_arrival }
+        let Accumulator {
+            epoch,
+            advance,
+            batches,
+            permits,
+            oldest_arrival,
+            ..
+        } = mem::replace(self, next);
+        Sealed {
+            epoch,
+            advance,
+            batches,
+            permits,
+            oldest_arrival,
+        }
     }
 
     /// The epoch of everything inside.
@@ -206,7 +232,16 @@ mod tests {
     fn advance(start: i64, end: i64, rows: u64) -> Advance {
         let mut advance = Advance::default();
         let span = Span::new(start, end).unwrap();
-        advance.extend(&TopicPartition::new("t", 0), span, &Counts { rows, ..Counts::default() }).unwrap();
+        advance
+            .extend(
+                &TopicPartition::new("t", 0),
+                span,
+                &Counts {
+                    rows,
+                    ..Counts::default()
+                },
+            )
+            .unwrap();
         advance
     }
 
@@ -221,15 +256,47 @@ mod tests {
         let mut accumulator = Accumulator::new(epoch.clone());
         let now = Instant::from_millis(5);
         let (first, second) = (advance(0, 10, 3), advance(10, 12, 0));
-        accumulator.push(Part { epoch: &epoch, advance: &first, batch: Some(batch(3)), permit: pool.try_acquire(10), arrival: now }).unwrap();
-        accumulator.push(Part { epoch: &epoch, advance: &second, batch: None, permit: pool.try_acquire(5), arrival: Instant::from_millis(9) }).unwrap();
-        assert_eq!((accumulator.rows(), accumulator.batch_rows(), accumulator.oldest_arrival(), accumulator.oldest_rowless()), (3, 3, Some(now), Some(Instant::from_millis(9))));
+        accumulator
+            .push(Part {
+                epoch: &epoch,
+                advance: &first,
+                batch: Some(batch(3)),
+                permit: pool.try_acquire(10),
+                arrival: now,
+            })
+            .unwrap();
+        accumulator
+            .push(Part {
+                epoch: &epoch,
+                advance: &second,
+                batch: None,
+                permit: pool.try_acquire(5),
+                arrival: Instant::from_millis(9),
+            })
+            .unwrap();
+        assert_eq!(
+            (
+                accumulator.rows(),
+                accumulator.batch_rows(),
+                accumulator.oldest_arrival(),
+                accumulator.oldest_rowless()
+            ),
+            (3, 3, Some(now), Some(Instant::from_millis(9)))
+        );
         accumulator.resize_permits(40);
         assert_eq!(pool.used_bytes(), 40);
         let sealed = accumulator.seal();
-        assert!(accumulator.is_empty() && accumulator.oldest_arrival().is_none() && accumulator.oldest_rowless().is_none());
+        assert!(
+            accumulator.is_empty()
+                && accumulator.oldest_arrival().is_none()
+                && accumulator.oldest_rowless().is_none()
+        );
         assert_eq!(sealed.advance, advance(0, 12, 3));
-        assert_eq!(pool.used_bytes(), 40, "MEM-1: the memory is held until the sealed rows are gone");
+        assert_eq!(
+            pool.used_bytes(),
+            40,
+            "MEM-1: the memory is held until the sealed rows are gone"
+        );
         drop(sealed);
         assert_eq!(pool.used_bytes(), 0);
     }
@@ -240,7 +307,13 @@ mod tests {
         let mut accumulator = Accumulator::new(epoch.clone());
         let mut push = |start, end| {
             let advance = advance(start, end, 1);
-            accumulator.push(Part { epoch: &epoch, advance: &advance, batch: None, permit: None, arrival: Instant::from_millis(0) })
+            accumulator.push(Part {
+                epoch: &epoch,
+                advance: &advance,
+                batch: None,
+                permit: None,
+                arrival: Instant::from_millis(0),
+            })
         };
         push(0, 10).unwrap();
         assert!(matches!(push(11, 12), Err(Error::NotAdjacent(_))));
@@ -252,7 +325,19 @@ mod tests {
     fn epoch_2_rows_of_two_epochs_never_meet() {
         let mut accumulator = Accumulator::new(Epoch::begin(1));
         let later = Epoch::begin(2);
-        let part = Part { epoch: &later, advance: &advance(0, 1, 1), batch: None, permit: None, arrival: Instant::from_millis(0) };
-        assert!(matches!(accumulator.push(part), Err(Error::OtherEpoch { found: 2, expected: 1 })));
+        let part = Part {
+            epoch: &later,
+            advance: &advance(0, 1, 1),
+            batch: None,
+            permit: None,
+            arrival: Instant::from_millis(0),
+        };
+        assert!(matches!(
+            accumulator.push(part),
+            Err(Error::OtherEpoch {
+                found: 2,
+                expected: 1
+            })
+        ));
     }
 }

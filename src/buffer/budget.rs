@@ -106,8 +106,17 @@ impl Budget {
         let topic_partitions = to_u64(shape.topic_partitions).max(1);
         let needed_bytes = needed_bytes(lanes, topic_partitions);
         if shape.memory_bytes < needed_bytes {
-            let Shape { memory_bytes, lanes, topic_partitions } = shape;
-            return Err(Error::TooSmall { memory_bytes, lanes, topic_partitions, needed_bytes });
+            let Shape {
+                memory_bytes,
+                lanes,
+                topic_partitions,
+            } = shape;
+            return Err(Error::TooSmall {
+                memory_bytes,
+                lanes,
+                topic_partitions,
+                needed_bytes,
+            });
         }
         let overhead_bytes = (shape.memory_bytes / OVERHEAD_PART).max(OVERHEAD_BYTES_MIN);
         let rest = shape.memory_bytes - overhead_bytes;
@@ -129,7 +138,8 @@ impl Fetch {
         Fetch {
             total_bytes,
             queue_kbytes: (half / topic_partitions).min(QUEUE_BYTES_MAX) / 1024,
-            topic_partition_bytes: (half / topic_partitions).min(TOPIC_PARTITION_RESPONSE_BYTES_MAX),
+            topic_partition_bytes: (half / topic_partitions)
+                .min(TOPIC_PARTITION_RESPONSE_BYTES_MAX),
             response_bytes: half.min(RESPONSE_BYTES_MAX),
         }
     }
@@ -154,7 +164,11 @@ mod tests {
     const GIB: u64 = 1024 * MIB;
 
     fn shape(memory_bytes: u64, lanes: usize, topic_partitions: usize) -> Shape {
-        Shape { memory_bytes, lanes, topic_partitions }
+        Shape {
+            memory_bytes,
+            lanes,
+            topic_partitions,
+        }
     }
 
     #[test]
@@ -162,14 +176,33 @@ mod tests {
         for memory_bytes in [64 * MIB, 128 * MIB, 300 * MIB + 7, GIB, 4 * GIB, 64 * GIB] {
             for lanes in [1, 2, 7, 64] {
                 for topic_partitions in [0, 1, 6, 100, 3000] {
-                    let Ok(budget) = Budget::divide(shape(memory_bytes, lanes, topic_partitions)) else { continue };
-                    let shares = [budget.overhead_bytes, budget.fetch.total_bytes, budget.rows.limit_bytes(), budget.flush.limit_bytes(), budget.maintenance.limit_bytes()];
-                    assert!(shares.iter().sum::<u64>() <= memory_bytes, "{shares:?} of {memory_bytes}");
+                    let Ok(budget) = Budget::divide(shape(memory_bytes, lanes, topic_partitions))
+                    else {
+                        continue;
+                    };
+                    let shares = [
+                        budget.overhead_bytes,
+                        budget.fetch.total_bytes,
+                        budget.rows.limit_bytes(),
+                        budget.flush.limit_bytes(),
+                        budget.maintenance.limit_bytes(),
+                    ];
+                    assert!(
+                        shares.iter().sum::<u64>() <= memory_bytes,
+                        "{shares:?} of {memory_bytes}"
+                    );
                     let queues = budget.fetch.queue_kbytes * 1024 * to_u64(topic_partitions.max(1));
-                    let responses = budget.fetch.topic_partition_bytes * to_u64(topic_partitions.max(1));
-                    assert!(queues + responses <= budget.fetch.total_bytes, "MEM-1: librdkafka's bounds add up");
+                    let responses =
+                        budget.fetch.topic_partition_bytes * to_u64(topic_partitions.max(1));
+                    assert!(
+                        queues + responses <= budget.fetch.total_bytes,
+                        "MEM-1: librdkafka's bounds add up"
+                    );
                     assert!(budget.fetch.queue_kbytes > 0 && budget.chunk_bytes > 0);
-                    assert!(budget.chunk_bytes * LANE_CHUNKS * to_u64(lanes) <= budget.rows.limit_bytes());
+                    assert!(
+                        budget.chunk_bytes * LANE_CHUNKS * to_u64(lanes)
+                            <= budget.rows.limit_bytes()
+                    );
                 }
             }
         }
@@ -186,11 +219,17 @@ mod tests {
     #[test]
     fn a_limit_that_is_too_small_is_refused_with_one_that_would_do() {
         for (lanes, topic_partitions) in [(1, 1), (2, 6), (16, 3), (2, 5000)] {
-            let Err(Error::TooSmall { needed_bytes, .. }) = Budget::divide(shape(20 * MIB, lanes, topic_partitions)) else { panic!("20 MiB did") };
+            let Err(Error::TooSmall { needed_bytes, .. }) =
+                Budget::divide(shape(20 * MIB, lanes, topic_partitions))
+            else {
+                panic!("20 MiB did")
+            };
             assert!(Budget::divide(shape(needed_bytes, lanes, topic_partitions)).is_ok());
             assert!(Budget::divide(shape(needed_bytes - 1, lanes, topic_partitions)).is_err());
         }
-        let message = Budget::divide(shape(20 * MIB, 2, 6)).unwrap_err().to_string();
+        let message = Budget::divide(shape(20 * MIB, 2, 6))
+            .unwrap_err()
+            .to_string();
         assert!(message.starts_with("limits.memory: 20971520 bytes are too few for 2 lanes and 6 topic partitions; they need "), "{message}");
     }
 }

@@ -42,7 +42,10 @@ pub struct Limits {
 
 impl From<&Table> for Limits {
     fn from(table: &Table) -> Self {
-        Limits { target_lag: table.target_lag, flush: table.flush }
+        Limits {
+            target_lag: table.target_lag,
+            flush: table.flush,
+        }
     }
 }
 
@@ -108,13 +111,27 @@ pub fn decide(state: &BufferState, limits: &Limits, now: Instant) -> Decision {
     if state.is_largest && is_pressing(state) {
         return Decision::Flush(Reason::Memory);
     }
-    let oldest = [state.oldest_arrival, state.oldest_rowless].into_iter().flatten().min().unwrap_or(now);
-    let lead = state.flush_estimate.min(limits.target_lag * FLUSH_SHARE_MAX_PERCENT / 100);
-    due(oldest.after(limits.target_lag.saturating_sub(lead)), Reason::Lag, now)
+    let oldest = [state.oldest_arrival, state.oldest_rowless]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(now);
+    let lead = state
+        .flush_estimate
+        .min(limits.target_lag * FLUSH_SHARE_MAX_PERCENT / 100);
+    due(
+        oldest.after(limits.target_lag.saturating_sub(lead)),
+        Reason::Lag,
+        now,
+    )
 }
 
 fn due(at: Instant, reason: Reason, now: Instant) -> Decision {
-    if at <= now { Decision::Flush(reason) } else { Decision::Wait(Some(at)) }
+    if at <= now {
+        Decision::Flush(reason)
+    } else {
+        Decision::Wait(Some(at))
+    }
 }
 
 fn is_pressing(state: &BufferState) -> bool {
@@ -141,19 +158,35 @@ impl FlushEstimate {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { target_lag: Duration::from_secs(60), flush: Flush { file_size_bytes: 1000, rows: 100 } };
+    const LIMITS: Limits = Limits {
+        target_lag: Duration::from_secs(60),
+        flush: Flush {
+            file_size_bytes: 1000,
+            rows: 100,
+        },
+    };
 
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1000)
     }
 
     fn rows() -> BufferState {
-        BufferState { rows: 1, oldest_arrival: Some(at(100)), pool_bytes: 10_000, is_largest: true, ..BufferState::default() }
+        BufferState {
+            rows: 1,
+            oldest_arrival: Some(at(100)),
+            pool_bytes: 10_000,
+            is_largest: true,
+            ..BufferState::default()
+        }
     }
 
     fn check(state: BufferState, now: u64, expected: Decision) {
         assert_eq!(decide(&state, &LIMITS, at(now)), expected);
-        assert_eq!(decide(&state, &LIMITS, at(now)), expected, "TIME-1: the same state and time decide the same");
+        assert_eq!(
+            decide(&state, &LIMITS, at(now)),
+            expected,
+            "TIME-1: the same state and time decide the same"
+        );
     }
 
     #[test]
@@ -166,33 +199,98 @@ mod tests {
         check(rows(), 100, Decision::Wait(Some(at(160))));
         check(rows(), 159, Decision::Wait(Some(at(160))));
         check(rows(), 160, Decision::Flush(Reason::Lag));
-        check(BufferState { flush_estimate: Duration::from_secs(5), ..rows() }, 155, Decision::Flush(Reason::Lag));
-        check(BufferState { oldest_rowless: Some(at(90)), ..rows() }, 150, Decision::Flush(Reason::Lag));
+        check(
+            BufferState {
+                flush_estimate: Duration::from_secs(5),
+                ..rows()
+            },
+            155,
+            Decision::Flush(Reason::Lag),
+        );
+        check(
+            BufferState {
+                oldest_rowless: Some(at(90)),
+                ..rows()
+            },
+            150,
+            Decision::Flush(Reason::Lag),
+        );
     }
 
     #[test]
     fn time_1_a_store_slower_than_the_lag_does_not_flush_every_row() {
-        check(BufferState { flush_estimate: Duration::from_secs(600), ..rows() }, 129, Decision::Wait(Some(at(130))));
+        check(
+            BufferState {
+                flush_estimate: Duration::from_secs(600),
+                ..rows()
+            },
+            129,
+            Decision::Wait(Some(at(130))),
+        );
     }
 
     #[test]
     fn time_1_size_and_rows_flush_at_once() {
-        check(BufferState { largest_file_bytes: 1000, ..rows() }, 100, Decision::Flush(Reason::Size));
-        check(BufferState { rows: 100, ..rows() }, 100, Decision::Flush(Reason::Rows));
-        check(BufferState { largest_file_bytes: 999, rows: 99, ..rows() }, 100, Decision::Wait(Some(at(160))));
+        check(
+            BufferState {
+                largest_file_bytes: 1000,
+                ..rows()
+            },
+            100,
+            Decision::Flush(Reason::Size),
+        );
+        check(
+            BufferState {
+                rows: 100,
+                ..rows()
+            },
+            100,
+            Decision::Flush(Reason::Rows),
+        );
+        check(
+            BufferState {
+                largest_file_bytes: 999,
+                rows: 99,
+                ..rows()
+            },
+            100,
+            Decision::Wait(Some(at(160))),
+        );
     }
 
     #[test]
     fn time_1_short_memory_flushes_the_largest_buffer_only() {
-        let pressed = BufferState { unsealed_bytes: 7000, ..rows() };
+        let pressed = BufferState {
+            unsealed_bytes: 7000,
+            ..rows()
+        };
         check(pressed, 100, Decision::Flush(Reason::Memory));
-        check(BufferState { is_largest: false, ..pressed }, 100, Decision::Wait(Some(at(160))));
-        check(BufferState { unsealed_bytes: 6999, ..pressed }, 100, Decision::Wait(Some(at(160))));
+        check(
+            BufferState {
+                is_largest: false,
+                ..pressed
+            },
+            100,
+            Decision::Wait(Some(at(160))),
+        );
+        check(
+            BufferState {
+                unsealed_bytes: 6999,
+                ..pressed
+            },
+            100,
+            Decision::Wait(Some(at(160))),
+        );
     }
 
     #[test]
     fn time_1_offsets_without_rows_advance_once_per_target_lag() {
-        let rowless = BufferState { oldest_rowless: Some(at(10)), is_largest: true, unsealed_bytes: u64::MAX, ..BufferState::default() };
+        let rowless = BufferState {
+            oldest_rowless: Some(at(10)),
+            is_largest: true,
+            unsealed_bytes: u64::MAX,
+            ..BufferState::default()
+        };
         check(rowless, 69, Decision::Wait(Some(at(70))));
         check(rowless, 70, Decision::Flush(Reason::Offsets));
     }

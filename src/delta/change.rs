@@ -97,7 +97,7 @@ impl Change<'_> {
         let (base, handed_out) = (&table.state, &table.handed_out);
         base.judge(&table.store)
             .map_err(|error| Refusal::Conflict(error.to_string()))?;
-        let (id, id_handed_out) = (&base.shape.metadata.id, &handed_out.metadata.id);
+        let (id, id_handed_out) = (&base.shape.metadata.id, &handed_out.shape.metadata.id);
         if id != id_handed_out {
             return Err(Refusal::Conflict(format!(
                 "the table was replaced by another one: its id was {id_handed_out} and is {id}"
@@ -129,9 +129,9 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
         ));
     }
     if !append.files.is_empty() {
-        schema::covers(&base.shape.schema, &handed_out.schema, "")
+        schema::covers(&base.shape.schema, &handed_out.shape.schema, "")
             .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
-        if base.shape.metadata.partition_columns != handed_out.metadata.partition_columns {
+        if base.shape.metadata.partition_columns != handed_out.shape.metadata.partition_columns {
             return Err(Refusal::Conflict(
                 "the table partition columns changed".to_owned(),
             ));

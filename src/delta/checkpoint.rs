@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray as _, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use arrow::array::{Array, AsArray as _, RecordBatch, StructArray};
+use arrow::datatypes::{Int32Type, Int64Type};
 use bytes::Bytes;
 use deltalake::checkpoints::create_checkpoint;
 use deltalake::{DeltaTable, DeltaTableError};
@@ -89,9 +89,11 @@ async fn read_parquet(
     version: u64,
     file: &CheckpointFile,
 ) -> Result<Entry, Error> {
-    let failed = |error: ParquetError| match error {
-        ParquetError::External(source) => store.failed(format!("read {}", file.path), source),
-        error => store.damaged(version, format!("checkpoint {}: {error}", file.path)),
+    let failed = |error: ParquetError| {
+        let ParquetError::External(source) = error else {
+            return store.damaged(version, format!("checkpoint {}: {error}", file.path));
+        };
+        store.failed(format!("read {}", file.path), source)
     };
     let damaged =
         |reason: String| store.damaged(version, format!("checkpoint {}: {reason}", file.path));
@@ -153,45 +155,57 @@ fn cell(array: &dyn Array, row: usize) -> Result<Value, String> {
     if array.is_null(row) {
         return Ok(Value::Null);
     }
-    match array.data_type() {
-        DataType::Utf8 => Ok(array.as_string::<i32>().value(row).into()),
-        DataType::LargeUtf8 => Ok(array.as_string::<i64>().value(row).into()),
-        DataType::Utf8View => Ok(array.as_string_view().value(row).into()),
-        DataType::Int32 => Ok(array.as_primitive::<Int32Type>().value(row).into()),
-        DataType::Int64 => Ok(array.as_primitive::<Int64Type>().value(row).into()),
-        DataType::Boolean => Ok(array
-            .as_any()
-            .downcast_ref::<BooleanArray>()
-            .is_some_and(|array| array.value(row))
-            .into()),
-        DataType::List(_) => {
-            let list = array.as_list::<i32>().value(row);
-            (0..list.len()).map(|item| cell(&list, item)).collect()
-        }
-        DataType::Map(_, _) => {
-            let entries = array.as_map().value(row);
-            let (keys, values) = (entries.column(0), entries.column(1));
-            let mut object = Map::new();
-            for item in 0..entries.len() {
-                if let Value::String(key) = cell(keys, item)? {
-                    object.insert(key, cell(values, item)?);
-                }
-            }
-            Ok(Value::Object(object))
-        }
-        DataType::Struct(fields) => {
-            let structs = array.as_struct();
-            let mut object = Map::new();
-            for (field, column) in fields.iter().zip(structs.columns()) {
-                let value = cell(column, row)?;
-                if !value.is_null() {
-                    object.insert(field.name().clone(), value);
-                }
-            }
-            Ok(Value::Object(object))
-        }
-        other => Err(format!("a field of type {other} is not expected")),
+    let text = array
+        .as_string_opt::<i32>()
+        .map(|texts| texts.value(row))
+        .or_else(|| Some(array.as_string_opt::<i64>()?.value(row)))
+        .or_else(|| Some(array.as_string_view_opt()?.value(row)));
+    if let Some(text) = text {
+        return Ok(text.into());
     }
+    if let Some(numbers) = array.as_primitive_opt::<Int32Type>() {
+        return Ok(numbers.value(row).into());
+    }
+    if let Some(numbers) = array.as_primitive_opt::<Int64Type>() {
+        return Ok(numbers.value(row).into());
+    }
+    if let Some(flags) = array.as_boolean_opt() {
+        return Ok(flags.value(row).into());
+    }
+    if let Some(list) = array.as_list_opt::<i32>() {
+        let items = list.value(row);
+        return (0..items.len()).map(|item| cell(&items, item)).collect();
+    }
+    if let Some(map) = array.as_map_opt() {
+        return object(&map.value(row));
+    }
+    let Some(members) = array.as_struct_opt() else {
+        return Err(format!(
+            "a field of type {} is not expected",
+            array.data_type()
+        ));
+    };
+    let mut object = Map::new();
+    for (name, column) in members.column_names().into_iter().zip(members.columns()) {
+        let value = cell(column, row)?;
+        if !value.is_null() {
+            object.insert(name.to_owned(), value);
+        }
+    }
+    Ok(Value::Object(object))
+}
+
+/// A map's entries as a JSON object.
+fn object(entries: &StructArray) -> Result<Value, String> {
+    let mut object = Map::new();
+    if let [keys, values] = entries.columns() {
+        for item in 0..entries.len() {
+            if let Value::String(key) = cell(keys, item)? {
+                object.insert(key, cell(values, item)?);
+            }
+        }
+    }
+    Ok(Value::Object(object))
 }
 
 /// A Parquet file in the object store.

@@ -9,7 +9,6 @@
 //! | anything else | somebody else's entry | superseded, conflict, or the next try on the new base |
 //! | anything else | nothing | the same version again: "exists" may be false, and a put may still arrive |
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,8 +19,8 @@ use crate::clock::{Clock, Instant};
 use crate::delta::change::{Change, Plan, Refusal};
 use crate::delta::error::Error;
 use crate::delta::log::{self, Read};
+use crate::delta::replay;
 use crate::delta::sources::TopicStart;
-use crate::delta::state;
 use crate::delta::table::Table;
 use crate::model::commit::{Append, CommitOutcome};
 
@@ -56,7 +55,7 @@ enum Step {
 /// What lies behind the base.
 enum Followed {
     /// Our commit is at the base's next version; nothing was taken in.
-    Ours(Read),
+    Ours(Box<Read>),
     /// The base is the newest version now.
     Newest,
     /// The base is not in the log any more.
@@ -80,7 +79,7 @@ impl Table {
             .iter()
             .try_for_each(|start| self.check_known(&start.topic))?;
         let outcome = Box::pin(self.settle(&Change::Begin(sources))).await;
-        self.handed_out = Arc::clone(&self.state.shape);
+        self.handed_out.sources.adopt(&self.state.shape.sources);
         Ok(outcome)
     }
 
@@ -90,7 +89,7 @@ impl Table {
         match Box::pin(self.follow(&Change::Begin(&[]), &mut attempt)).await? {
             Followed::Newest | Followed::Refused(_) | Followed::Ours(_) => Ok(()),
             Followed::Lost => {
-                let loaded = Box::pin(state::load(&self.store, &self.clock, None)).await?;
+                let loaded = Box::pin(replay::load(&self.store, &self.clock, None)).await?;
                 self.state = loaded
                     .ok_or_else(|| self.store.damaged(self.state.version, "the table is gone"))?
                     .state;
@@ -158,7 +157,7 @@ impl Table {
         attempt: &mut Attempt,
     ) -> Result<Step, Error> {
         match self.follow(change, attempt).await? {
-            Followed::Ours(read) => self.conclude(read, attempt).await,
+            Followed::Ours(read) => self.conclude(*read, attempt).await,
             Followed::Newest => Ok(Step::Again),
             Followed::Lost => self.reopened(attempt).await,
             Followed::Refused(refusal) => Ok(Step::Done(attempt.refuse(refusal))),
@@ -198,7 +197,7 @@ impl Table {
         }
         for read in reads {
             if attempt.is_author_of(&read) {
-                return Ok(Followed::Ours(read));
+                return Ok(Followed::Ours(Box::new(read)));
             }
             let refusal = change.excluded_by(&self.state, &read.entry);
             self.state.apply(&self.store, read)?;
@@ -219,7 +218,7 @@ impl Table {
 
     /// Takes a fresh base; answers the outcome if that settles the commit.
     async fn reopen(&mut self, attempt: &mut Attempt) -> Result<Option<CommitOutcome>, Error> {
-        let loaded = Box::pin(state::load(&self.store, &self.clock, Some(&attempt.id)));
+        let loaded = Box::pin(replay::load(&self.store, &self.clock, Some(&attempt.id)));
         let Some(loaded) = bounded(&self.clock, DEADLINE, loaded)
             .await
             .unwrap_or_else(|| Err(self.silent("reopen the table")))?

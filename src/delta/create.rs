@@ -83,33 +83,14 @@ fn compose(
             "the table partition column `{missing}` is not among its columns"
         )));
     }
-    let mut configuration = creation.properties.clone();
-    for (key, value) in &configuration {
-        features::judge_property(key, value).map_err(|reason| Error::Property {
-            key: key.clone(),
-            reason,
-        })?;
-    }
     let mut sources = Sources::default();
-    let txns = sources
-        .begin(starts)
-        .into_iter()
+    let begun = sources.begin(starts).into_iter();
+    let txns = begun
         .map(|(topic_partition, version)| Txn {
             app_id: app_id(&topic_partition, Incarnation(0)),
             version,
         })
         .collect();
-    let bug = |error: serde_json::Error| {
-        Error::Bug(format!("the table's metadata cannot be written ({error})"))
-    };
-    configuration.insert(
-        sources::PROPERTY.to_owned(),
-        sources.to_property().map_err(bug)?,
-    );
-    configuration.insert(
-        MAPPING_VERSION.to_owned(),
-        creation.mapping_version.to_string(),
-    );
     let metadata = Metadata {
         id: clock.new_id(),
         name: None,
@@ -117,7 +98,7 @@ fn compose(
         format: Format::default(),
         schema_string: serde_json::to_string(&columns).map_err(bug)?,
         partition_columns: creation.partition_columns.clone(),
-        configuration,
+        configuration: configuration(creation, &sources)?,
         created_time: Some(clock.wall_ms()),
         other: Map::new(),
     };
@@ -142,6 +123,33 @@ fn compose(
         files: &[],
     }
     .to_bytes()
+}
+
+/// The properties of the config, none of which may need a feature, and our own.
+fn configuration(
+    creation: &Creation,
+    sources: &Sources,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut configuration = creation.properties.clone();
+    for (key, value) in &configuration {
+        features::judge_property(key, value).map_err(|reason| Error::Property {
+            key: key.clone(),
+            reason,
+        })?;
+    }
+    configuration.insert(
+        sources::PROPERTY.to_owned(),
+        sources.to_property().map_err(bug)?,
+    );
+    configuration.insert(
+        MAPPING_VERSION.to_owned(),
+        creation.mapping_version.to_string(),
+    );
+    Ok(configuration)
+}
+
+fn bug(error: serde_json::Error) -> Error {
+    Error::Bug(format!("the table's metadata cannot be written ({error})"))
 }
 
 /// The lowest protocol that holds the types: readers of plain tables need no feature.

@@ -26,7 +26,99 @@ const WRITER_VERSION_MAX: i32 = 7;
 const DROP_FEATURE: &str =
     "drop the feature (ALTER TABLE ... DROP FEATURE) or write to a new table";
 
-/// The properties that keep files, constraints or progress in ways we do not.
+/// Features to which an append owes nothing.
+const HONOURED: [&str; 8] = [
+    "appendOnly",
+    "timestampNtz",
+    "deletionVectors",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+    "domainMetadata",
+    "changeDataFeed",
+    "checkpointProtection",
+];
+
+/// Features that bind us where a column's metadata has a key: feature, key, what the column then has.
+const IN_COLUMNS: [(&str, &str, &str); 4] = [
+    (
+        "invariants",
+        "delta.invariants",
+        "an invariant, which Lakeward cannot check",
+    ),
+    (
+        "generatedColumns",
+        "delta.generationExpression",
+        "a generation expression, which Lakeward cannot evaluate",
+    ),
+    (
+        "identityColumns",
+        "delta.identity.start",
+        "an identity, which Lakeward cannot draw",
+    ),
+    (
+        "allowColumnDefaults",
+        "CURRENT_DEFAULT",
+        "a default, which Lakeward cannot evaluate",
+    ),
+];
+
+/// Features that bind us where a property switches them on: feature, property, the value that is off, why.
+const BY_PROPERTY: [(&str, &str, &str, &str); 2] = [
+    (
+        "columnMapping",
+        "delta.columnMapping.mode",
+        "none",
+        "its files carry other column names",
+    ),
+    (
+        "inCommitTimestamp",
+        "delta.enableInCommitTimestamps",
+        "false",
+        "commits must carry ordered timestamps",
+    ),
+];
+
+/// Features that bind every writer, and how.
+const REFUSED: [(&str, &str); 18] = [
+    ("rowTracking", "every writer must number rows"),
+    ("typeWidening", "columns may change their types"),
+    ("typeWidening-preview", "columns may change their types"),
+    ("icebergCompatV1", "files must follow Iceberg's rules"),
+    ("icebergCompatV2", "files must follow Iceberg's rules"),
+    ("icebergCompatV3", "files must follow Iceberg's rules"),
+    ("icebergWriterCompatV1", "files must follow Iceberg's rules"),
+    ("icebergWriterCompatV3", "files must follow Iceberg's rules"),
+    (
+        "clustering",
+        "files must carry statistics of the clustering columns",
+    ),
+    ("variantType", "it may hold VARIANT columns"),
+    ("variantType-preview", "it may hold VARIANT columns"),
+    ("variantShredding", "it may hold VARIANT columns"),
+    ("variantShredding-preview", "it may hold VARIANT columns"),
+    (
+        "catalogManaged",
+        "commits go through a catalog, not through the log in storage",
+    ),
+    (
+        "catalogOwned-preview",
+        "commits go through a catalog, not through the log in storage",
+    ),
+    (
+        "coordinatedCommits-preview",
+        "commits go through a coordinator, not through the log in storage",
+    ),
+    (
+        "materializePartitionColumns",
+        "files must hold the table partition columns",
+    ),
+    (
+        "redirectReaderWriter-preview",
+        "it stands for another table",
+    ),
+];
+
+/// The property that lets clean-up drop txns, whether they carry a time or not.
 const FORGETS_TXNS: &str = "delta.setTransactionRetentionDuration";
 
 /// A feature that a table uses and we refuse, with what to do about it.
@@ -163,113 +255,62 @@ impl<'a> Usage<'a> {
     }
 
     fn judge(&self, feature: &str) -> Result<(), Refused> {
-        let refuse =
-            |advice: &str| Err(Refused::new(format!("the table feature {feature}"), advice));
-        match feature {
-            "appendOnly"
-            | "timestampNtz"
-            | "deletionVectors"
-            | "v2Checkpoint"
-            | "vacuumProtocolCheck"
-            | "domainMetadata"
-            | "changeDataFeed"
-            | "checkpointProtection" => Ok(()),
-            "invariants" => self.refuse_column(
-                feature,
-                "delta.invariants",
-                "an invariant, which Lakeward cannot check",
-            ),
-            "generatedColumns" => self.refuse_column(
-                feature,
-                "delta.generationExpression",
-                "a generation expression, which Lakeward cannot evaluate",
-            ),
-            "identityColumns" => self.refuse_column(
-                feature,
-                "delta.identity.start",
-                "an identity, which Lakeward cannot draw",
-            ),
-            "allowColumnDefaults" => self.refuse_column(
-                feature,
-                "CURRENT_DEFAULT",
-                "a default, which Lakeward cannot evaluate",
-            ),
-            "checkConstraints" => match self
+        if HONOURED.contains(&feature) {
+            return Ok(());
+        }
+        if let Some((_, key, what)) = IN_COLUMNS.iter().find(|(name, _, _)| *name == feature) {
+            return self.columns.get(*key).map_or(Ok(()), |column| {
+                refuse(
+                    feature,
+                    format!("the column `{column}` has {what}; remove it from the column"),
+                )
+            });
+        }
+        if let Some((_, key, off, why)) =
+            BY_PROPERTY.iter().find(|(name, _, _, _)| *name == feature)
+        {
+            return match self.configuration.get(*key) {
+                Some(value) if value != off => refuse(
+                    feature,
+                    format!("{why} ({key} is `{value}`), which is not built yet; {DROP_FEATURE}"),
+                ),
+                Some(_) | None => Ok(()),
+            };
+        }
+        if feature == "checkConstraints" {
+            let constraint = self
                 .configuration
                 .keys()
-                .find(|key| key.starts_with("delta.constraints."))
-            {
-                Some(key) => refuse(&format!(
-                    "the constraint {key} cannot be checked by Lakeward; drop it (ALTER TABLE ... DROP CONSTRAINT)"
-                )),
-                None => Ok(()),
-            },
-            "columnMapping" => match self
-                .configuration
-                .get("delta.columnMapping.mode")
-                .map(String::as_str)
-            {
-                None | Some("none") => Ok(()),
-                Some(mode) => refuse(&format!(
-                    "its files carry other column names (mode `{mode}`), which is not built yet; {DROP_FEATURE}"
-                )),
-            },
-            "inCommitTimestamp" => match self
-                .configuration
-                .get("delta.enableInCommitTimestamps")
-                .map(String::as_str)
-            {
-                None | Some("false") => Ok(()),
-                Some(_) => refuse(&format!(
-                    "commits must carry ordered timestamps, which is not built yet; {DROP_FEATURE}"
-                )),
-            },
-            "rowTracking" => refuse(&format!(
-                "every writer must number rows, which is not built yet; {DROP_FEATURE}"
-            )),
-            "typeWidening" | "typeWidening-preview" => refuse(&format!(
-                "columns may change their types, which is not built yet; {DROP_FEATURE}"
-            )),
-            "icebergCompatV1"
-            | "icebergCompatV2"
-            | "icebergCompatV3"
-            | "icebergWriterCompatV1"
-            | "icebergWriterCompatV3" => refuse(&format!(
-                "files must follow Iceberg's rules, which is not built yet; {DROP_FEATURE}"
-            )),
-            "clustering" => refuse(
-                "files must carry statistics of the clustering columns, which is not built yet; write to a new table",
+                .find(|key| key.starts_with("delta.constraints."));
+            return constraint.map_or(Ok(()), |key| {
+                refuse(
+                    feature,
+                    format!(
+                        "Lakeward cannot check {key}; drop it (ALTER TABLE ... DROP CONSTRAINT)"
+                    ),
+                )
+            });
+        }
+        match REFUSED.iter().find(|(name, _)| *name == feature) {
+            Some((_, why)) => refuse(
+                feature,
+                format!("{why}, which is not built yet; {DROP_FEATURE}"),
             ),
-            "variantType"
-            | "variantType-preview"
-            | "variantShredding"
-            | "variantShredding-preview" => {
-                refuse("VARIANT columns are not built yet; write to a new table")
-            }
-            "catalogManaged"
-            | "catalogOwned"
-            | "catalogOwned-preview"
-            | "coordinatedCommits-preview" => refuse(
-                "commits go through a catalog, not through the log in storage, which is not built yet; write to a new table",
+            None => refuse(
+                feature,
+                format!(
+                    "this version of Lakeward does not know it; use a newer one, or {DROP_FEATURE}"
+                ),
             ),
-            "materializePartitionColumns" => refuse(&format!(
-                "files must hold the table partition columns, which is not built yet; {DROP_FEATURE}"
-            )),
-            _ => refuse(&format!(
-                "this version of Lakeward does not know it; use a newer one, or {DROP_FEATURE}"
-            )),
         }
     }
+}
 
-    fn refuse_column(&self, feature: &str, key: &str, what: &str) -> Result<(), Refused> {
-        match self.columns.get(key) {
-            Some(column) => Err(Refused::new(
-                format!("the table feature {feature}"),
-                format!("the column `{column}` has {what}; remove it from the column"),
-            )),
-            None => Ok(()),
-        }
-    }
+fn refuse(feature: &str, advice: String) -> Result<(), Refused> {
+    Err(Refused {
+        feature: format!("the table feature {feature}"),
+        advice,
+    })
 }
 
 fn collect_keys(schema: &StructType, prefix: &str, keys: &mut BTreeMap<String, String>) {

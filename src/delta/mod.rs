@@ -13,6 +13,7 @@ mod features;
 mod log;
 mod open;
 mod probe;
+mod replay;
 pub mod schema;
 pub mod sources;
 mod state;

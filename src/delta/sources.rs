@@ -1,6 +1,7 @@
 //! Who feeds the table: the property `lakeward.sources` and the appIds of the txns (OFF-6). Owns their spelling; the offsets are in the txns.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -41,7 +42,7 @@ pub struct Topic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicStart {
     /// The topic.
-    pub topic: std::sync::Arc<str>,
+    pub topic: Arc<str>,
     /// The cluster's id, where the broker tells one.
     pub cluster_id: Option<String>,
     /// The topic's id, where the broker tells one.
@@ -139,6 +140,22 @@ impl Sources {
         })
     }
 
+    /// Takes in the topics and topic partitions that only `newer` names; what both name stays as it is here.
+    pub(crate) fn adopt(&mut self, newer: &Sources) {
+        for (name, topic) in &newer.topics {
+            let Some(known) = self.topics.get_mut(name) else {
+                self.topics.insert(name.clone(), topic.clone());
+                continue;
+            };
+            for (number, incarnation) in &topic.topic_partitions {
+                known
+                    .topic_partitions
+                    .entry(*number)
+                    .or_insert(*incarnation);
+            }
+        }
+    }
+
     /// Names what `starts` has and these have not, in incarnation 0; answers what was added, with the first offset to read.
     pub(crate) fn begin(&mut self, starts: &[TopicStart]) -> Vec<(TopicPartition, i64)> {
         let mut begun = Vec::new();
@@ -160,7 +177,7 @@ impl Sources {
                 topic.topic_partitions.insert(*number, 0);
                 begun.push((
                     TopicPartition {
-                        topic: start.topic.clone(),
+                        topic: Arc::clone(&start.topic),
                         number: *number,
                     },
                     *offset,

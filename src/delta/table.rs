@@ -9,8 +9,9 @@ use deltalake::kernel::StructType;
 use crate::clock::Clock;
 use crate::delta::error::Error;
 use crate::delta::open::TableStore;
+use crate::delta::replay;
 use crate::delta::sources::{Sources, app_id, parse_app_id};
-use crate::delta::state::{self, Shape, State};
+use crate::delta::state::{Shape, State};
 use crate::model::offset::TopicPartition;
 
 pub use crate::delta::sources::TopicStart;
@@ -35,18 +36,32 @@ pub struct Table {
     pub(crate) clock: Clock,
     pub(crate) state: State,
     /// What the caller builds files and spans for: the table as it was handed out. A commit needs every newer state to still take them.
-    pub(crate) handed_out: Arc<Shape>,
+    pub(crate) handed_out: HandedOut,
+}
+
+/// What a caller took from a table.
+#[derive(Debug)]
+pub(crate) struct HandedOut {
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) sources: Sources,
 }
 
 impl Table {
     /// Loads the newest version; `None` when there is no table there, and nothing in its place.
     pub async fn load(store: &TableStore, clock: &Clock) -> Result<Option<Table>, Error> {
-        let loaded = Box::pin(state::load(store, clock, None)).await?;
-        Ok(loaded.map(|loaded| Table {
-            store: store.clone(),
-            clock: clock.clone(),
-            handed_out: Arc::clone(&loaded.state.shape),
-            state: loaded.state,
+        let loaded = Box::pin(replay::load(store, clock, None)).await?;
+        Ok(loaded.map(|loaded| {
+            let shape = Arc::clone(&loaded.state.shape);
+            let handed_out = HandedOut {
+                sources: shape.sources.clone(),
+                shape,
+            };
+            Table {
+                store: store.clone(),
+                clock: clock.clone(),
+                state: loaded.state,
+                handed_out,
+            }
         }))
     }
 

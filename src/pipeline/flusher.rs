@@ -326,7 +326,7 @@ impl Flusher {
     /// Uploads until the store takes the files or the epoch ends: a store that is away never rejects, skips or advances (ENV-1).
     async fn upload(&self, epoch: &Epoch, files: Vec<EncodedFile>) -> Result<Vec<StagedFile>, Failed> {
         let objects = self.share.plan.store.objects();
-        let root = self.share.plan.store.local_root();
+        let root = self.share.plan.store.url().to_file_path().ok();
         let mut attempt = 0;
         let mut troubled = false;
         while epoch.is_live() {

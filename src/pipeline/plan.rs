@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::clock::Clock;
 use crate::config::settings;
-use crate::decode::{self, Decoder, DecoderArgs, Registry, Resolved};
+use crate::decode::{self, Decoder, Setup, Registry, Resolved};
 use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
 use crate::model::offset::TopicPartition;
 use crate::pipeline::error::Error;
@@ -34,7 +34,7 @@ pub(super) struct Plan {
 impl Plan {
     /// A decoder for one lane.
     pub(super) fn decoder(&self, clock: &Clock) -> Result<Decoder, decode::Error> {
-        Decoder::new(DecoderArgs {
+        Decoder::new(Setup {
             resolved: &self.resolved,
             table: &self.settings,
             record_bytes_max: self.record_bytes_max,

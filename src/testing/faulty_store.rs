@@ -106,6 +106,7 @@ pub struct FaultyStore {
     clock: Clock,
     rules: Arc<Mutex<Vec<Rule>>>,
     random: Arc<AtomicU64>,
+    requests: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -125,6 +126,7 @@ impl FaultyStore {
             clock,
             rules: Arc::default(),
             random: Arc::new(AtomicU64::new(seed | 1)),
+            requests: Arc::default(),
         }
     }
 
@@ -144,6 +146,11 @@ impl FaultyStore {
         self.lock().clear();
     }
 
+    /// How many requests were made, of every kind.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::SeqCst)
+    }
+
     /// The undecorated store.
     pub fn inner(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.inner)
@@ -155,6 +162,7 @@ impl FaultyStore {
 
     /// The faults of one request, counted.
     fn strike(&self, operation: Operation, path: &Path) -> Vec<Fault> {
+        self.requests.fetch_add(1, Ordering::SeqCst);
         let mut rules = self.lock();
         let struck = rules
             .iter_mut()

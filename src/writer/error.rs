@@ -14,7 +14,9 @@ pub enum Error {
         column: String,
     },
     /// A partition column of a type that Delta cannot place, or that the transform does not know.
-    #[error("partition_by: {transform} does not work on the column `{column}` of type {data_type}; it needs {needs}")]
+    #[error(
+        "partition_by: {transform} does not work on the column `{column}` of type {data_type}; it needs {needs}"
+    )]
     Unpartitionable {
         /// The column it would be computed from.
         column: String,
@@ -36,7 +38,9 @@ pub enum Error {
         max: u32,
     },
     /// A derived partition column has the name of another column.
-    #[error("partition_by: the name `{field}` is taken by another column of the table (names that differ only in case are equal)")]
+    #[error(
+        "partition_by: the name `{field}` is taken by another column of the table (names that differ only in case are equal)"
+    )]
     NameTaken {
         /// The partition column.
         field: String,
@@ -50,7 +54,9 @@ pub enum Error {
         max: usize,
     },
     /// No column is left for the files.
-    #[error("partition_by names every column of the table; a data file needs at least one column of its own")]
+    #[error(
+        "partition_by names every column of the table; a data file needs at least one column of its own"
+    )]
     NoFileColumns,
     /// A batch does not have the columns that the layout was made for.
     #[error("a batch of {found} reached the writer of {expected}")]
@@ -100,7 +106,9 @@ impl Error {
             | Error::TooManyFields { .. }
             | Error::NoFileColumns => Kind::Invalid,
             Error::Upload { .. } | Error::Sync { .. } => Kind::Unavailable,
-            Error::BatchSchema { .. } | Error::Arrow(_) | Error::Parquet(_) | Error::Failed => Kind::Bug,
+            Error::BatchSchema { .. } | Error::Arrow(_) | Error::Parquet(_) | Error::Failed => {
+                Kind::Bug
+            }
         }
     }
 }

@@ -338,3 +338,22 @@ async fn valid_through_is_carried_over_a_restart_and_between_instances() {
             .contains(r#""validThrough":"2026-01-01T00:00:00.070Z""#)
     );
 }
+
+/// Tasks that commit move between threads.
+#[test]
+fn everything_that_waits_can_be_spawned() {
+    fn check<T: Send>(_: T) {}
+    let lake = Lake::new();
+    let (creation, starts, wanted) = (creation(), [start(&[])], append(&[], "a"));
+    check(Table::load(&lake.table, &lake.clock));
+    check(Table::create(&lake.table, &creation, &starts, &lake.clock));
+    check(async {
+        let mut table = lake.load().await;
+        table.commit(&wanted, "shop").await;
+        table.refresh().await.unwrap();
+        table.begin_topics(&starts).await.unwrap();
+        lake.table.write_checkpoint().await.unwrap();
+    });
+    let store = Store::over(Url::parse("memory:///lake").unwrap(), lake.inner());
+    check(store.probe(&lake.clock));
+}

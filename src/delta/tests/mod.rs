@@ -37,8 +37,12 @@ pub(super) struct Lake {
 
 impl Lake {
     pub(super) fn new() -> Lake {
+        Lake::with_seed(1)
+    }
+
+    pub(super) fn with_seed(seed: u64) -> Lake {
         let clock = Clock::manual(1_767_225_600_000, 1);
-        let faulty = FaultyStore::new(Arc::new(InMemory::new()), clock.clone(), 1);
+        let faulty = FaultyStore::new(Arc::new(InMemory::new()), clock.clone(), seed);
         let store = Store::over(
             Url::parse("memory:///lake").unwrap(),
             Arc::new(faulty.clone()),

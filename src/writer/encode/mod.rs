@@ -1,65 +1,26 @@
 //! Rows to Parquet as they arrive: one open file per table partition, held in memory until it is whole. An encoder that failed gives nothing back (D13).
 
+mod file;
 mod segments;
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 
 use crate::writer::placement::{Part, Value};
-use crate::writer::encode::segments::Segments;
-use crate::writer::stats::{self, Observed};
 use crate::writer::{Error, Layout};
+
+pub use file::EncodedFile;
+use file::{OpenFile, to_u64};
 
 /// Rows are joined to batches of this size before they are encoded: smaller ones cost up to half as much again.
 const JOINED_ROWS_MIN: usize = 32 * 1024;
 /// Rows that wait to be joined, over all table partitions; the largest are encoded first beyond it.
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What an open writer holds beyond what it reports, for each leaf column: zstd's compression context and a page's scratch space. Measured.
-const LEAF_OVERHEAD_BYTES: usize = 96 * 1024;
-
-/// A whole Parquet file, in memory.
-#[derive(Clone)]
-pub struct EncodedFile {
-    /// Relative to the table's root, as an object key (not URL-encoded); never used before or again (FILE-1).
-    pub path: String,
-    /// Serialised values by partition column, in Delta's text form; `None` is null.
-    pub partition_values: BTreeMap<String, Option<String>>,
-    /// Its rows.
-    pub rows: u64,
-    /// The Delta statistics as JSON text.
-    pub stats: String,
-    segments: Vec<Bytes>,
-}
-
-impl EncodedFile {
-    /// Its size.
-    pub fn size_bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| to_u64(segment.len())).sum()
-    }
-
-    /// Its content in pieces of at most a mebibyte.
-    pub fn segments(&self) -> &[Bytes] {
-        &self.segments
-    }
-
-    #[cfg(test)]
-    pub(crate) fn segments_mut(&mut self) -> &mut Vec<Bytes> {
-        &mut self.segments
-    }
-}
-
-impl fmt::Debug for EncodedFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EncodedFile").field("path", &self.path).field("rows", &self.rows).field("size_bytes", &self.size_bytes()).finish_non_exhaustive()
-    }
-}
 
 /// Encodes the rows of one lane and table until they are flushed. Synchronous.
 #[derive(Debug)]
@@ -83,17 +44,18 @@ struct Slot {
     last_write: u64,
 }
 
-#[derive(Debug)]
-struct OpenFile {
-    writer: ArrowWriter<Segments>,
-    observed: Observed,
-    rows: u64,
-}
-
 impl Encoder {
     /// An encoder without rows.
     pub fn new(layout: Arc<Layout>) -> Self {
-        Encoder { layout, slots: HashMap::new(), finished: Vec::new(), rows: 0, waiting_bytes: 0, writes: 0, has_failed: false }
+        Encoder {
+            layout,
+            slots: HashMap::new(),
+            finished: Vec::new(),
+            rows: 0,
+            waiting_bytes: 0,
+            writes: 0,
+            has_failed: false,
+        }
     }
 
     /// Takes in rows of the layout's columns. After an error the encoder is spent.
@@ -128,7 +90,12 @@ impl Encoder {
         if self.waiting_bytes <= WAITING_BYTES_MAX {
             return Ok(());
         }
-        let mut waiting: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.waiting_rows > 0).map(|(values, slot)| (slot.waiting_bytes, values.clone())).collect();
+        let mut waiting: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.waiting_rows > 0)
+            .map(|(values, slot)| (slot.waiting_bytes, values.clone()))
+            .collect();
         waiting.sort_unstable_by(|left, right| right.cmp(left));
         for (_, values) in waiting {
             if self.waiting_bytes <= WAITING_BYTES_MAX / 2 {
@@ -141,10 +108,16 @@ impl Encoder {
 
     /// Encodes what waits for one table partition; makes room among the open files first.
     fn encode(&mut self, values: &[Value]) -> Result<(), Error> {
-        if self.slots.get(values).is_some_and(|slot| slot.open.is_none()) {
+        if self
+            .slots
+            .get(values)
+            .is_some_and(|slot| slot.open.is_none())
+        {
             self.close_coldest()?;
         }
-        let Some(slot) = self.slots.get_mut(values) else { return Ok(()) };
+        let Some(slot) = self.slots.get_mut(values) else {
+            return Ok(());
+        };
         self.waiting_bytes -= slot.encode(&self.layout)?;
         Ok(())
     }
@@ -155,16 +128,37 @@ impl Encoder {
         if open().count() < self.layout.open_files_max() {
             return Ok(());
         }
-        let Some(values) = open().min_by_key(|(_, slot)| slot.last_write).map(|(values, _)| values.clone()) else { return Ok(()) };
-        let file = self.slots.get_mut(&values).and_then(|slot| slot.open.take());
-        self.finished.extend(file.map(|file| file.finish(&self.layout, &values)).transpose()?);
+        let Some(values) = open()
+            .min_by_key(|(_, slot)| slot.last_write)
+            .map(|(values, _)| values.clone())
+        else {
+            return Ok(());
+        };
+        let file = self
+            .slots
+            .get_mut(&values)
+            .and_then(|slot| slot.open.take());
+        self.finished.extend(
+            file.map(|file| file.finish(&self.layout, &values))
+                .transpose()?,
+        );
         Ok(())
     }
 
     /// The memory that its rows hold now, encoded or not.
     pub fn buffered_bytes(&self) -> usize {
-        let open: usize = self.slots.values().filter_map(|slot| slot.open.as_ref()).map(OpenFile::held_bytes).sum();
-        let finished: usize = self.finished.iter().flat_map(EncodedFile::segments).map(Bytes::len).sum();
+        let open: usize = self
+            .slots
+            .values()
+            .filter_map(|slot| slot.open.as_ref())
+            .map(OpenFile::held_bytes)
+            .sum();
+        let finished: usize = self
+            .finished
+            .iter()
+            .flat_map(EncodedFile::segments)
+            .map(Bytes::len)
+            .sum();
         self.waiting_bytes + open + finished
     }
 
@@ -175,12 +169,22 @@ impl Encoder {
 
     /// The files that a flush would make now.
     pub fn files(&self) -> usize {
-        self.finished.len() + self.slots.values().filter(|slot| slot.open.is_some() || slot.waiting_rows > 0).count()
+        self.finished.len()
+            + self
+                .slots
+                .values()
+                .filter(|slot| slot.open.is_some() || slot.waiting_rows > 0)
+                .count()
     }
 
     /// The expected size of the largest open file, without the rows that wait to be joined.
     pub fn largest_file_bytes(&self) -> u64 {
-        self.slots.values().filter_map(|slot| slot.open.as_ref()).map(OpenFile::size_bytes).max().unwrap_or(0)
+        self.slots
+            .values()
+            .filter_map(|slot| slot.open.as_ref())
+            .map(OpenFile::size_bytes)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Writes the footers and gives the files, in the order of their paths' table partitions.
@@ -192,7 +196,11 @@ impl Encoder {
         slots.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         for (values, mut slot) in slots {
             slot.encode(&self.layout)?;
-            self.finished.extend(slot.open.map(|file| file.finish(&self.layout, &values)).transpose()?);
+            self.finished.extend(
+                slot.open
+                    .map(|file| file.finish(&self.layout, &values))
+                    .transpose()?,
+            );
         }
         Ok(self.finished)
     }
@@ -223,42 +231,6 @@ impl Slot {
         }
         Ok(mem::take(&mut self.waiting_bytes))
     }
-}
-
-impl OpenFile {
-    fn new(layout: &Layout) -> Result<Self, Error> {
-        let writer = ArrowWriter::try_new_with_options(Segments::default(), Arc::clone(layout.file_schema()), layout.writer_options())?;
-        Ok(OpenFile { writer, observed: Observed::new(layout.indexed()), rows: 0 })
-    }
-
-    fn write(&mut self, layout: &Layout, batch: &RecordBatch) -> Result<(), Error> {
-        self.observed.add(layout.indexed(), batch);
-        self.rows += to_u64(batch.num_rows());
-        Ok(self.writer.write(batch)?)
-    }
-
-    fn size_bytes(&self) -> u64 {
-        to_u64(self.writer.bytes_written() + self.writer.in_progress_size())
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.writer.inner().held_bytes() + self.writer.memory_size() + self.observed.leaves() * LEAF_OVERHEAD_BYTES
-    }
-
-    fn finish(mut self, layout: &Layout, values: &[Value]) -> Result<EncodedFile, Error> {
-        let metadata = self.writer.finish()?;
-        Ok(EncodedFile {
-            path: layout.new_path(values),
-            partition_values: layout.partition_values(values),
-            rows: self.rows,
-            stats: stats::to_json(layout.indexed(), &metadata, &self.observed),
-            segments: mem::take(self.writer.inner_mut()).into_bytes(),
-        })
-    }
-}
-
-fn to_u64(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

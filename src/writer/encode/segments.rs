@@ -57,7 +57,9 @@ mod tests {
     #[test]
     fn what_is_written_comes_back_in_order() {
         let mut segments = Segments::default();
-        let bytes: Vec<u8> = (0..3 * SEGMENT_BYTES + 17).map(|index| u8::try_from(index % 251).unwrap()).collect();
+        let bytes: Vec<u8> = (0..3 * SEGMENT_BYTES + 17)
+            .map(|index| u8::try_from(index % 251).unwrap())
+            .collect();
         for chunk in bytes.chunks(100_003) {
             segments.write_all(chunk).unwrap();
         }

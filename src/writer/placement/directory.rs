@@ -15,7 +15,12 @@ pub(crate) fn directory<'a>(values: impl ExactSizeIterator<Item = (&'a str, &'a 
     let room = COMPONENT_BYTES_MAX.min(DIRECTORY_BYTES_MAX / values.len().max(1));
     let mut directory = String::new();
     for (name, value) in values {
-        push_component(&mut directory, &format!("{name}="), value.text().as_deref().unwrap_or(NULL), room);
+        push_component(
+            &mut directory,
+            &format!("{name}="),
+            value.text().as_deref().unwrap_or(NULL),
+            room,
+        );
         directory.push('/');
     }
     directory
@@ -55,7 +60,23 @@ fn push_character(directory: &mut String, character: char, is_separator: bool) {
 /// Spark's set (`ExternalCatalogUtils.escapePathName`), and the characters that XML listings of object stores cannot carry.
 fn needs_escape(character: char) -> bool {
     character.is_control()
-        || matches!(character, '"' | '#' | '%' | '\'' | '*' | '/' | ':' | '=' | '?' | '\\' | '{' | '}' | '[' | ']' | '^')
+        || matches!(
+            character,
+            '"' | '#'
+                | '%'
+                | '\''
+                | '*'
+                | '/'
+                | ':'
+                | '='
+                | '?'
+                | '\\'
+                | '{'
+                | '}'
+                | '['
+                | ']'
+                | '^'
+        )
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
 }
 
@@ -78,14 +99,23 @@ mod tests {
         assert_eq!(of("a b"), "p=a b/");
         assert_eq!(of("\n\0\u{7f}\u{85}"), "p=%0A%00%7F%C2%85/");
         assert_eq!(of("ü漢🦀"), "p=ü漢🦀/");
-        assert_eq!(directory([("p", &Value::Null)].into_iter()), "p=__HIVE_DEFAULT_PARTITION__/");
-        assert_eq!(directory([("a=b", &Value::Integer(1)), ("c", &Value::Boolean(false))].into_iter()), "a%3Db=1/c=false/");
+        assert_eq!(
+            directory([("p", &Value::Null)].into_iter()),
+            "p=__HIVE_DEFAULT_PARTITION__/"
+        );
+        assert_eq!(
+            directory([("a=b", &Value::Integer(1)), ("c", &Value::Boolean(false))].into_iter()),
+            "a%3Db=1/c=false/"
+        );
         assert_eq!(directory([].into_iter()), "");
     }
 
     #[test]
     fn file_1_long_values_are_cut_between_characters_and_stay_apart() {
-        let (first, second) = (of(&"漢".repeat(5000)), of(&format!("{}x", "漢".repeat(5000))));
+        let (first, second) = (
+            of(&"漢".repeat(5000)),
+            of(&format!("{}x", "漢".repeat(5000))),
+        );
         assert!(first.len() <= COMPONENT_BYTES_MAX + 1, "{}", first.len());
         assert_ne!(first, second);
         assert!(of(&"%".repeat(300)).trim_end_matches('/').len() <= COMPONENT_BYTES_MAX);
@@ -96,7 +126,14 @@ mod tests {
     #[test]
     fn file_1_many_long_columns_stay_below_the_limit_of_a_key() {
         let long = Value::Text("é".repeat(3000));
-        let values: Vec<_> = (0..16).map(|_| ("a_rather_long_column_name_for_a_partition_column_that_somebody_chose", &long)).collect();
+        let values: Vec<_> = (0..16)
+            .map(|_| {
+                (
+                    "a_rather_long_column_name_for_a_partition_column_that_somebody_chose",
+                    &long,
+                )
+            })
+            .collect();
         assert!(directory(values.into_iter()).len() <= DIRECTORY_BYTES_MAX + 16);
     }
 }

@@ -9,7 +9,10 @@ pub(crate) fn hash(bytes: &[u8]) -> i32 {
     let mut state = 0_u32;
     for chunk in &mut chunks {
         state ^= mix(little_endian(chunk));
-        state = state.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+        state = state
+            .rotate_left(13)
+            .wrapping_mul(5)
+            .wrapping_add(0xe654_6b64);
     }
     let rest = chunks.remainder();
     if !rest.is_empty() {
@@ -29,12 +32,20 @@ pub(crate) fn hash_long(value: i64) -> i32 {
 pub(crate) fn hash_decimal(unscaled: i128) -> i32 {
     let bytes = unscaled.to_be_bytes();
     let sign = if unscaled < 0 { 0xff } else { 0x00 };
-    let redundant = bytes.windows(2).take_while(|pair| matches!(pair, [first, next] if *first == sign && (next ^ sign) & 0x80 == 0)).count();
+    let redundant = bytes
+        .windows(2)
+        .take_while(
+            |pair| matches!(pair, [first, next] if *first == sign && (next ^ sign) & 0x80 == 0),
+        )
+        .count();
     hash(bytes.get(redundant..).unwrap_or(&bytes))
 }
 
 fn little_endian(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
 fn mix(word: u32) -> u32 {
@@ -59,8 +70,16 @@ mod tests {
         assert_eq!(hash_long(34), 2_017_239_379);
         assert_eq!(hash_decimal(1420), -500_754_589);
         assert_eq!(hash_long(17_486), -653_330_422, "date 2017-11-16");
-        assert_eq!(hash_long(1_510_871_468_000_000), -2_047_944_441, "timestamp 2017-11-16T22:31:08");
-        assert_eq!(hash_long(1_510_871_468_000_001), -1_207_196_810, "timestamp 2017-11-16T22:31:08.000001");
+        assert_eq!(
+            hash_long(1_510_871_468_000_000),
+            -2_047_944_441,
+            "timestamp 2017-11-16T22:31:08"
+        );
+        assert_eq!(
+            hash_long(1_510_871_468_000_001),
+            -1_207_196_810,
+            "timestamp 2017-11-16T22:31:08.000001"
+        );
         assert_eq!(hash(b"iceberg"), 1_210_000_089);
         assert_eq!(hash(&[0, 1, 2, 3]), -188_683_207);
         assert_eq!(hash_long(1), 1_392_991_556);

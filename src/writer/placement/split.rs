@@ -20,7 +20,11 @@ pub(crate) struct Part {
 }
 
 /// Splits `batch` by its partition values and keeps the columns at `file_columns`; also says how many empty strings became null.
-pub(crate) fn split(fields: &[Placed], file_columns: &[usize], batch: &RecordBatch) -> Result<(Vec<Part>, u64), Error> {
+pub(crate) fn split(
+    fields: &[Placed],
+    file_columns: &[usize],
+    batch: &RecordBatch,
+) -> Result<(Vec<Part>, u64), Error> {
     let rows = batch.project(file_columns)?;
     let mut groups = Grouping::new(batch.num_rows());
     let mut empties = 0;
@@ -31,8 +35,12 @@ pub(crate) fn split(fields: &[Placed], file_columns: &[usize], batch: &RecordBat
             continue;
         }
         // Delta cannot tell the empty string from null: written as null, and counted.
-        let keys: Vec<_> = keys.into_iter().map(|key| key.filter(|key| *key != Key::Text(""))).collect();
-        let nulls = keys.iter().filter(|key| key.is_none()).count() - batch.column(field.column()).null_count();
+        let keys: Vec<_> = keys
+            .into_iter()
+            .map(|key| key.filter(|key| *key != Key::Text("")))
+            .collect();
+        let nulls = keys.iter().filter(|key| key.is_none()).count()
+            - batch.column(field.column()).null_count();
         empties += u64::try_from(nulls).unwrap_or(0);
         groups.refine(field, &keys);
     }
@@ -47,7 +55,10 @@ struct Grouping {
 
 impl Grouping {
     fn new(rows: usize) -> Self {
-        Grouping { codes: vec![0; rows], values: vec![Vec::new()] }
+        Grouping {
+            codes: vec![0; rows],
+            values: vec![Vec::new()],
+        }
     }
 
     fn refine(&mut self, field: &Placed, keys: &[Option<Key<'_>>]) {
@@ -66,7 +77,14 @@ impl Grouping {
 
     fn into_parts(self, rows: RecordBatch) -> Result<Vec<Part>, Error> {
         if self.values.len() <= 1 {
-            return Ok(self.values.into_iter().map(|values| Part { values, rows: rows.clone() }).collect());
+            return Ok(self
+                .values
+                .into_iter()
+                .map(|values| Part {
+                    values,
+                    rows: rows.clone(),
+                })
+                .collect());
         }
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.values.len()];
         for (row, code) in (0_u32..).zip(&self.codes) {
@@ -75,7 +93,10 @@ impl Grouping {
             }
         }
         let part = |(values, rows_of): (Vec<Value>, Vec<u32>)| {
-            Ok(Part { values, rows: take_record_batch(&rows, &UInt32Array::from(rows_of))? })
+            Ok(Part {
+                values,
+                rows: take_record_batch(&rows, &UInt32Array::from(rows_of))?,
+            })
         };
         self.values.into_iter().zip(members).map(part).collect()
     }
@@ -89,7 +110,10 @@ struct Interner<K> {
 
 impl<K> Default for Interner<K> {
     fn default() -> Self {
-        Interner { last: None, seen: HashMap::new() }
+        Interner {
+            last: None,
+            seen: HashMap::new(),
+        }
     }
 }
 

@@ -3,10 +3,14 @@
 use std::hash::Hash;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Field, Int32Type, Int64Type, Schema,
+    TimestampMicrosecondType,
+};
 
 use crate::config::settings::{PartitionField, Transform};
 use crate::writer::Error;
+use crate::writer::placement::source::{Source, knows, needed_types, source_of, transform_text};
 use crate::writer::placement::value::Value;
 use crate::writer::placement::{calendar, murmur3};
 
@@ -22,19 +26,6 @@ pub struct Placed {
     source: Source,
 }
 
-/// The types that partition values can come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Boolean,
-    Int,
-    Long,
-    Decimal { precision: u8, scale: i8 },
-    Date,
-    Timestamp { is_utc: bool },
-    Text,
-    Binary,
-}
-
 /// What rows of one table partition have in common: cheap to compute and to compare, turned into a `Value` once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key<'a> {
@@ -47,7 +38,10 @@ pub(crate) enum Key<'a> {
 impl Placed {
     pub(crate) fn new(field: &PartitionField, columns: &Schema) -> Result<Placed, Error> {
         let Some((column, source_field)) = columns.column_with_name(&field.source) else {
-            return Err(Error::UnknownColumn { field: field.name.clone(), column: field.source.clone() });
+            return Err(Error::UnknownColumn {
+                field: field.name.clone(),
+                column: field.source.clone(),
+            });
         };
         let data_type = source_field.data_type().clone();
         let needs = needed_types(field.transform);
@@ -57,15 +51,31 @@ impl Placed {
             transform: transform_text(field.transform),
             needs,
         };
-        let source = source_of(&data_type).filter(|source| knows(field.transform, *source)).ok_or_else(unpartitionable)?;
+        let source = source_of(&data_type)
+            .filter(|source| knows(field.transform, *source))
+            .ok_or_else(unpartitionable)?;
         if let Transform::Bucket(number) | Transform::Truncate(number) = field.transform
             && !(1..=BUCKETS_MAX).contains(&number)
         {
-            return Err(Error::Width { field: field.name.clone(), number, max: BUCKETS_MAX });
+            return Err(Error::Width {
+                field: field.name.clone(),
+                number,
+                max: BUCKETS_MAX,
+            });
         }
         // An identity column goes by its source's name, whatever the settings call it.
-        let name = if field.transform == Transform::Identity { field.source.clone() } else { field.name.clone() };
-        Ok(Placed { name, column, data_type, transform: field.transform, source })
+        let name = if field.transform == Transform::Identity {
+            field.source.clone()
+        } else {
+            field.name.clone()
+        };
+        Ok(Placed {
+            name,
+            column,
+            data_type,
+            transform: field.transform,
+            source,
+        })
     }
 
     /// The partition column's name.
@@ -98,16 +108,45 @@ impl Placed {
     pub(crate) fn keys<'a>(&self, array: &'a dyn Array) -> Vec<Option<Key<'a>>> {
         let place = |key: Key<'a>| self.place(key);
         match self.source {
-            Source::Boolean => array.as_boolean().iter().map(|value| value.map(|value| place(Key::Integer(i64::from(value))))).collect(),
-            Source::Int => integers(array.as_primitive::<Int32Type>().iter().map(|value| value.map(i64::from)), place),
-            Source::Date => integers(array.as_primitive::<Date32Type>().iter().map(|value| value.map(i64::from)), place),
+            Source::Boolean => array
+                .as_boolean()
+                .iter()
+                .map(|value| value.map(|value| place(Key::Integer(i64::from(value)))))
+                .collect(),
+            Source::Int => integers(
+                array
+                    .as_primitive::<Int32Type>()
+                    .iter()
+                    .map(|value| value.map(i64::from)),
+                place,
+            ),
+            Source::Date => integers(
+                array
+                    .as_primitive::<Date32Type>()
+                    .iter()
+                    .map(|value| value.map(i64::from)),
+                place,
+            ),
             Source::Long => integers(array.as_primitive::<Int64Type>().iter(), place),
-            Source::Timestamp { .. } => integers(array.as_primitive::<TimestampMicrosecondType>().iter(), place),
-            Source::Decimal { .. } => {
-                array.as_primitive::<Decimal128Type>().iter().map(|value| value.map(|value| place(Key::Decimal(value)))).collect()
-            }
-            Source::Text => array.as_string::<i32>().iter().map(|value| value.map(|value| place(Key::Text(value)))).collect(),
-            Source::Binary => array.as_binary::<i32>().iter().map(|value| value.map(|value| place(Key::Binary(value)))).collect(),
+            Source::Timestamp { .. } => integers(
+                array.as_primitive::<TimestampMicrosecondType>().iter(),
+                place,
+            ),
+            Source::Decimal { .. } => array
+                .as_primitive::<Decimal128Type>()
+                .iter()
+                .map(|value| value.map(|value| place(Key::Decimal(value))))
+                .collect(),
+            Source::Text => array
+                .as_string::<i32>()
+                .iter()
+                .map(|value| value.map(|value| place(Key::Text(value))))
+                .collect(),
+            Source::Binary => array
+                .as_binary::<i32>()
+                .iter()
+                .map(|value| value.map(|value| place(Key::Binary(value))))
+                .collect(),
         }
     }
 
@@ -131,7 +170,9 @@ impl Placed {
 
     fn in_days<'a>(&self, key: Key<'a>, of_days: impl Fn(i64) -> i64) -> Key<'a> {
         match (key, self.source) {
-            (Key::Integer(micros), Source::Timestamp { .. }) => Key::Integer(of_days(micros.div_euclid(calendar::MICROS_PER_DAY))),
+            (Key::Integer(micros), Source::Timestamp { .. }) => {
+                Key::Integer(of_days(micros.div_euclid(calendar::MICROS_PER_DAY)))
+            }
             (Key::Integer(days), _) => Key::Integer(of_days(days)),
             (Key::Decimal(_) | Key::Text(_) | Key::Binary(_), _) => key,
         }
@@ -141,19 +182,39 @@ impl Placed {
     fn truncate<'a>(&self, key: Key<'a>, width: u32) -> Key<'a> {
         match key {
             Key::Integer(value) => {
-                let least = if self.source == Source::Int { i64::from(i32::MIN) } else { i64::MIN };
-                Key::Integer(value.checked_sub(value.rem_euclid(i64::from(width))).unwrap_or(least).max(least))
+                let least = if self.source == Source::Int {
+                    i64::from(i32::MIN)
+                } else {
+                    i64::MIN
+                };
+                Key::Integer(
+                    value
+                        .checked_sub(value.rem_euclid(i64::from(width)))
+                        .unwrap_or(least)
+                        .max(least),
+                )
             }
             Key::Decimal(unscaled) => {
                 let least = match self.source {
-                    Source::Decimal { precision, .. } => -(10_i128.pow(u32::from(precision.min(38))) - 1),
-                    Source::Boolean | Source::Int | Source::Long | Source::Date | Source::Timestamp { .. } | Source::Text | Source::Binary => i128::MIN,
+                    Source::Decimal { precision, .. } => {
+                        -(10_i128.pow(u32::from(precision.min(38))) - 1)
+                    }
+                    Source::Boolean
+                    | Source::Int
+                    | Source::Long
+                    | Source::Date
+                    | Source::Timestamp { .. }
+                    | Source::Text
+                    | Source::Binary => i128::MIN,
                 };
                 Key::Decimal((unscaled - unscaled.rem_euclid(i128::from(width))).max(least))
             }
             Key::Text(text) => {
                 let width = usize::try_from(width).unwrap_or(usize::MAX);
-                let end = text.char_indices().nth(width).map_or(text.len(), |(index, _)| index);
+                let end = text
+                    .char_indices()
+                    .nth(width)
+                    .map_or(text.len(), |(index, _)| index);
                 Key::Text(text.get(..end).unwrap_or(text))
             }
             Key::Binary(_) => key,
@@ -184,7 +245,11 @@ impl Placed {
                 Source::Date => date_value(value),
                 Source::Timestamp { is_utc: true } => Value::Timestamp(value),
                 Source::Timestamp { is_utc: false } => Value::LocalTimestamp(value),
-                Source::Int | Source::Long | Source::Decimal { .. } | Source::Text | Source::Binary => Value::Integer(value),
+                Source::Int
+                | Source::Long
+                | Source::Decimal { .. }
+                | Source::Text
+                | Source::Binary => Value::Integer(value),
             },
         }
     }
@@ -192,13 +257,24 @@ impl Placed {
     fn scale(&self) -> i8 {
         match self.source {
             Source::Decimal { scale, .. } => scale,
-            Source::Boolean | Source::Int | Source::Long | Source::Date | Source::Timestamp { .. } | Source::Text | Source::Binary => 0,
+            Source::Boolean
+            | Source::Int
+            | Source::Long
+            | Source::Date
+            | Source::Timestamp { .. }
+            | Source::Text
+            | Source::Binary => 0,
         }
     }
 }
 
-fn integers<'a>(values: impl Iterator<Item = Option<i64>>, place: impl Fn(Key<'a>) -> Key<'a>) -> Vec<Option<Key<'a>>> {
-    values.map(|value| value.map(|value| place(Key::Integer(value)))).collect()
+fn integers<'a>(
+    values: impl Iterator<Item = Option<i64>>,
+    place: impl Fn(Key<'a>) -> Key<'a>,
+) -> Vec<Option<Key<'a>>> {
+    values
+        .map(|value| value.map(|value| place(Key::Integer(value))))
+        .collect()
 }
 
 /// Dates and the days of timestamps fit; what would not, has no calendar day that Delta could name.
@@ -214,51 +290,4 @@ fn bucket(key: Key<'_>, count: u32) -> i64 {
         Key::Binary(bytes) => murmur3::hash(bytes),
     };
     i64::from(hash & i32::MAX) % i64::from(count)
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "every other Arrow type has no partition text in Delta")]
-fn source_of(data_type: &DataType) -> Option<Source> {
-    match data_type {
-        DataType::Boolean => Some(Source::Boolean),
-        DataType::Int32 => Some(Source::Int),
-        DataType::Int64 => Some(Source::Long),
-        DataType::Decimal128(precision, scale) => Some(Source::Decimal { precision: *precision, scale: *scale }),
-        DataType::Date32 => Some(Source::Date),
-        DataType::Timestamp(TimeUnit::Microsecond, zone) => Some(Source::Timestamp { is_utc: zone.is_some() }),
-        DataType::Utf8 => Some(Source::Text),
-        DataType::Binary => Some(Source::Binary),
-        _ => None,
-    }
-}
-
-fn knows(transform: Transform, source: Source) -> bool {
-    match transform {
-        Transform::Identity => source != Source::Binary,
-        Transform::Year | Transform::Month | Transform::Date => matches!(source, Source::Date | Source::Timestamp { .. }),
-        Transform::Hour => matches!(source, Source::Timestamp { .. }),
-        Transform::Bucket(_) => source != Source::Boolean,
-        Transform::Truncate(_) => matches!(source, Source::Int | Source::Long | Source::Decimal { .. } | Source::Text),
-    }
-}
-
-fn needed_types(transform: Transform) -> &'static str {
-    match transform {
-        Transform::Identity => "a boolean, int, long, decimal, date, timestamp or string column",
-        Transform::Year | Transform::Month | Transform::Date => "a date or timestamp column",
-        Transform::Hour => "a timestamp column",
-        Transform::Bucket(_) => "an int, long, decimal, date, timestamp, string or binary column",
-        Transform::Truncate(_) => "an int, long, decimal or string column",
-    }
-}
-
-fn transform_text(transform: Transform) -> String {
-    match transform {
-        Transform::Identity => "partitioning".to_owned(),
-        Transform::Year => "year".to_owned(),
-        Transform::Month => "month".to_owned(),
-        Transform::Date => "date".to_owned(),
-        Transform::Hour => "hour".to_owned(),
-        Transform::Bucket(count) => format!("bucket({count})"),
-        Transform::Truncate(width) => format!("truncate({width})"),
-    }
 }

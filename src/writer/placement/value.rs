@@ -35,7 +35,9 @@ impl Value {
             Value::Decimal(unscaled, scale) => Some(decimal_text(*unscaled, *scale)),
             Value::Date(days) => Some(calendar::date_text(i64::from(*days))),
             Value::Timestamp(micros) => Some(format!("{}Z", calendar::date_time_text(*micros, 6))),
-            Value::LocalTimestamp(micros) => Some(calendar::date_time_text(*micros, 6).replace('T', " ")),
+            Value::LocalTimestamp(micros) => {
+                Some(calendar::date_time_text(*micros, 6).replace('T', " "))
+            }
             Value::Text(text) => Some(text.clone()),
         }
     }
@@ -46,7 +48,10 @@ pub(crate) fn decimal_text(unscaled: i128, scale: i8) -> String {
     let sign = if unscaled < 0 { "-" } else { "" };
     let digits = unscaled.unsigned_abs().to_string();
     let Ok(scale) = usize::try_from(scale) else {
-        return format!("{sign}{digits}{}", "0".repeat(usize::from(scale.unsigned_abs())));
+        return format!(
+            "{sign}{digits}{}",
+            "0".repeat(usize::from(scale.unsigned_abs()))
+        );
     };
     if scale == 0 {
         return format!("{sign}{digits}");
@@ -72,9 +77,35 @@ mod tests {
         check(Value::Date(-1), "1969-12-31");
         check(Value::Timestamp(0), "1970-01-01T00:00:00.000000Z");
         check(Value::Timestamp(-1), "1969-12-31T23:59:59.999999Z");
-        check(Value::LocalTimestamp(1_500_000), "1970-01-01 00:00:01.500000");
+        check(
+            Value::LocalTimestamp(1_500_000),
+            "1970-01-01 00:00:01.500000",
+        );
         check(Value::Text("a/b".into()), "a/b");
         assert_eq!(Value::Null.text(), None);
+    }
+
+    /// The formats of delta-kernel-rs (`PrimitiveType::parse_scalar`), which DuckDB and delta-rs read with. Its calendar ends 262 thousand years from ours.
+    #[test]
+    fn kernels_parsers_read_what_is_written() {
+        for micros in [
+            -8_000_000_000_000_000_000,
+            -62_135_596_800_000_001,
+            -1,
+            0,
+            1_700_000_000_123_456,
+            253_402_300_800_000_000,
+            8_000_000_000_000_000_000,
+        ] {
+            let text = Value::Timestamp(micros).text().unwrap();
+            let back =
+                chrono::DateTime::parse_from_str(&text, "%+").map(|time| time.timestamp_micros());
+            assert_eq!(back, Ok(micros), "{text}");
+            let text = Value::LocalTimestamp(micros).text().unwrap();
+            let back = chrono::NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
+                .map(|time| time.and_utc().timestamp_micros());
+            assert_eq!(back, Ok(micros), "{text}");
+        }
     }
 
     #[test]
@@ -83,6 +114,9 @@ mod tests {
         check(Value::Decimal(-5, 4), "-0.0005");
         check(Value::Decimal(12_345, 2), "123.45");
         check(Value::Decimal(42, 0), "42");
-        check(Value::Decimal(-99_999_999_999_999_999_999_999_999_999_999_999_999, 38), "-0.99999999999999999999999999999999999999");
+        check(
+            Value::Decimal(-99_999_999_999_999_999_999_999_999_999_999_999_999, 38),
+            "-0.99999999999999999999999999999999999999",
+        );
     }
 }

@@ -22,16 +22,41 @@ pub(super) enum Bound {
 /// Reads both bounds; `None` where Parquet has none or the type has no order in Delta.
 pub(super) fn of(statistics: &Statistics, data_type: &DataType) -> Option<(Bound, Bound)> {
     match (statistics, data_type) {
-        (Statistics::Int32(values), DataType::Decimal128(..)) => Some((Bound::Decimal((*values.min_opt()?).into()), Bound::Decimal((*values.max_opt()?).into()))),
-        (Statistics::Int64(values), DataType::Decimal128(..)) => Some((Bound::Decimal((*values.min_opt()?).into()), Bound::Decimal((*values.max_opt()?).into()))),
-        (Statistics::FixedLenByteArray(values), DataType::Decimal128(..)) => {
-            Some((Bound::Decimal(big_endian(values.min_opt()?.data())?), Bound::Decimal(big_endian(values.max_opt()?.data())?)))
-        }
-        (Statistics::Int32(values), DataType::Int32 | DataType::Date32) => Some((Bound::Integer((*values.min_opt()?).into()), Bound::Integer((*values.max_opt()?).into()))),
-        (Statistics::Int64(values), DataType::Int64 | DataType::Timestamp(TimeUnit::Microsecond, _)) => Some((Bound::Integer(*values.min_opt()?), Bound::Integer(*values.max_opt()?))),
-        (Statistics::Float(values), DataType::Float32) => Some((Bound::Double((*values.min_opt()?).into()), Bound::Double((*values.max_opt()?).into()))),
-        (Statistics::Double(values), DataType::Float64) => Some((Bound::Double(*values.min_opt()?), Bound::Double(*values.max_opt()?))),
-        (Statistics::ByteArray(values), DataType::Utf8) => Some((Bound::Text(text(values.min_opt()?.data())?), Bound::Text(text(values.max_opt()?.data())?))),
+        (Statistics::Int32(values), DataType::Decimal128(..)) => Some((
+            Bound::Decimal((*values.min_opt()?).into()),
+            Bound::Decimal((*values.max_opt()?).into()),
+        )),
+        (Statistics::Int64(values), DataType::Decimal128(..)) => Some((
+            Bound::Decimal((*values.min_opt()?).into()),
+            Bound::Decimal((*values.max_opt()?).into()),
+        )),
+        (Statistics::FixedLenByteArray(values), DataType::Decimal128(..)) => Some((
+            Bound::Decimal(big_endian(values.min_opt()?.data())?),
+            Bound::Decimal(big_endian(values.max_opt()?.data())?),
+        )),
+        (Statistics::Int32(values), DataType::Int32 | DataType::Date32) => Some((
+            Bound::Integer((*values.min_opt()?).into()),
+            Bound::Integer((*values.max_opt()?).into()),
+        )),
+        (
+            Statistics::Int64(values),
+            DataType::Int64 | DataType::Timestamp(TimeUnit::Microsecond, _),
+        ) => Some((
+            Bound::Integer(*values.min_opt()?),
+            Bound::Integer(*values.max_opt()?),
+        )),
+        (Statistics::Float(values), DataType::Float32) => Some((
+            Bound::Double((*values.min_opt()?).into()),
+            Bound::Double((*values.max_opt()?).into()),
+        )),
+        (Statistics::Double(values), DataType::Float64) => Some((
+            Bound::Double(*values.min_opt()?),
+            Bound::Double(*values.max_opt()?),
+        )),
+        (Statistics::ByteArray(values), DataType::Utf8) => Some((
+            Bound::Text(text(values.min_opt()?.data())?),
+            Bound::Text(text(values.max_opt()?.data())?),
+        )),
         _ => None,
     }
 }
@@ -52,7 +77,9 @@ impl Bound {
     /// As a lower bound: never greater than the value.
     pub(super) fn lower_json(&self, data_type: &DataType) -> Option<String> {
         match (self, data_type) {
-            (Bound::Integer(micros), DataType::Timestamp(_, zone)) => timestamp_json(micros.div_euclid(1000), zone.is_some()),
+            (Bound::Integer(micros), DataType::Timestamp(_, zone)) => {
+                timestamp_json(micros.div_euclid(1000), zone.is_some())
+            }
             (Bound::Text(text), _) => Some(quoted(prefix(text).0)),
             (bound, data_type) => bound.exact_json(data_type),
         }
@@ -75,12 +102,19 @@ impl Bound {
 
     fn exact_json(&self, data_type: &DataType) -> Option<String> {
         match (self, data_type) {
-            (Bound::Integer(days), DataType::Date32) => YEARS.contains(&calendar::civil(*days).0).then(|| quoted(&calendar::date_text(*days))),
+            (Bound::Integer(days), DataType::Date32) => YEARS
+                .contains(&calendar::civil(*days).0)
+                .then(|| quoted(&calendar::date_text(*days))),
             (Bound::Integer(value), _) => Some(value.to_string()),
-            (Bound::Decimal(unscaled), DataType::Decimal128(_, scale)) => Some(decimal_text(*unscaled, *scale)),
+            (Bound::Decimal(unscaled), DataType::Decimal128(_, scale)) => {
+                Some(decimal_text(*unscaled, *scale))
+            }
             (Bound::Decimal(unscaled), _) => Some(unscaled.to_string()),
             // JSON has no infinity.
-            (Bound::Double(value), _) => value.is_finite().then(|| serde_json::to_string(value).ok()).flatten(),
+            (Bound::Double(value), _) => value
+                .is_finite()
+                .then(|| serde_json::to_string(value).ok())
+                .flatten(),
             (Bound::Text(text), _) => Some(quoted(text)),
         }
     }
@@ -94,7 +128,9 @@ pub(super) fn quoted(text: &str) -> String {
 fn timestamp_json(ms: i64, is_utc: bool) -> Option<String> {
     let zone = if is_utc { "Z" } else { "" };
     let year = calendar::civil(ms.div_euclid(86_400_000)).0;
-    YEARS.contains(&year).then(|| format!("\"{}{zone}\"", calendar::date_time_text(ms, 3)))
+    YEARS
+        .contains(&year)
+        .then(|| format!("\"{}{zone}\"", calendar::date_time_text(ms, 3)))
 }
 
 /// The first characters, and whether any were left off.
@@ -128,7 +164,11 @@ fn text(bytes: &[u8]) -> Option<String> {
 
 fn big_endian(bytes: &[u8]) -> Option<i128> {
     let sign = if bytes.first()? & 0x80 == 0 { 0 } else { -1 };
-    (bytes.len() <= 16).then(|| bytes.iter().fold(sign, |value: i128, byte| value << 8 | i128::from(*byte)))
+    (bytes.len() <= 16).then(|| {
+        bytes
+            .iter()
+            .fold(sign, |value: i128, byte| value << 8 | i128::from(*byte))
+    })
 }
 
 #[cfg(test)]
@@ -144,9 +184,24 @@ mod tests {
 
     #[test]
     fn stat_1_timestamps_are_rounded_outward_to_milliseconds() {
-        check(Bound::Integer(1_001), &UTC(), Some("\"1970-01-01T00:00:00.001Z\""), Some("\"1970-01-01T00:00:00.002Z\""));
-        check(Bound::Integer(-1), &UTC(), Some("\"1969-12-31T23:59:59.999Z\""), Some("\"1970-01-01T00:00:00.000Z\""));
-        check(Bound::Integer(2_000), &UTC(), Some("\"1970-01-01T00:00:00.002Z\""), Some("\"1970-01-01T00:00:00.002Z\""));
+        check(
+            Bound::Integer(1_001),
+            &UTC(),
+            Some("\"1970-01-01T00:00:00.001Z\""),
+            Some("\"1970-01-01T00:00:00.002Z\""),
+        );
+        check(
+            Bound::Integer(-1),
+            &UTC(),
+            Some("\"1969-12-31T23:59:59.999Z\""),
+            Some("\"1970-01-01T00:00:00.000Z\""),
+        );
+        check(
+            Bound::Integer(2_000),
+            &UTC(),
+            Some("\"1970-01-01T00:00:00.002Z\""),
+            Some("\"1970-01-01T00:00:00.002Z\""),
+        );
         check(Bound::Integer(i64::MAX), &UTC(), None, None);
         check(Bound::Integer(i64::MIN), &UTC(), None, None);
     }
@@ -154,22 +209,60 @@ mod tests {
     #[test]
     fn stat_1_strings_are_cut_to_bounds_that_still_contain_them() {
         let long = "a".repeat(40);
-        let (lower, upper) = (format!("\"{}\"", "a".repeat(32)), format!("\"{}b\"", "a".repeat(31)));
-        check(Bound::Text(long), &DataType::Utf8, Some(&lower), Some(&upper));
-        check(Bound::Text("\u{10ffff}".repeat(40)), &DataType::Utf8, Some(&format!("\"{}\"", "\u{10ffff}".repeat(32))), None);
+        let (lower, upper) = (
+            format!("\"{}\"", "a".repeat(32)),
+            format!("\"{}b\"", "a".repeat(31)),
+        );
+        check(
+            Bound::Text(long),
+            &DataType::Utf8,
+            Some(&lower),
+            Some(&upper),
+        );
+        check(
+            Bound::Text("\u{10ffff}".repeat(40)),
+            &DataType::Utf8,
+            Some(&format!("\"{}\"", "\u{10ffff}".repeat(32))),
+            None,
+        );
         assert_eq!(next_text("a\u{10ffff}").as_deref(), Some("b"));
         assert_eq!(next_text("\u{d7ff}").as_deref(), Some("\u{e000}"));
-        check(Bound::Text("a\"\n".into()), &DataType::Utf8, Some("\"a\\\"\\n\""), Some("\"a\\\"\\n\""));
+        check(
+            Bound::Text("a\"\n".into()),
+            &DataType::Utf8,
+            Some("\"a\\\"\\n\""),
+            Some("\"a\\\"\\n\""),
+        );
     }
 
     #[test]
     fn stat_1_decimals_keep_every_digit_and_dates_their_calendar() {
         let decimal = DataType::Decimal128(38, 10);
-        check(Bound::Decimal(12_345_678_901_234_567_890_123_456_789), &decimal, Some("1234567890123456789.0123456789"), Some("1234567890123456789.0123456789"));
-        check(Bound::Integer(0), &DataType::Date32, Some("\"1970-01-01\""), Some("\"1970-01-01\""));
-        check(Bound::Integer(i64::from(i32::MAX)), &DataType::Date32, None, None);
+        check(
+            Bound::Decimal(12_345_678_901_234_567_890_123_456_789),
+            &decimal,
+            Some("1234567890123456789.0123456789"),
+            Some("1234567890123456789.0123456789"),
+        );
+        check(
+            Bound::Integer(0),
+            &DataType::Date32,
+            Some("\"1970-01-01\""),
+            Some("\"1970-01-01\""),
+        );
+        check(
+            Bound::Integer(i64::from(i32::MAX)),
+            &DataType::Date32,
+            None,
+            None,
+        );
         check(Bound::Double(f64::INFINITY), &DataType::Float64, None, None);
-        check(Bound::Double(-0.0), &DataType::Float64, Some("-0.0"), Some("-0.0"));
+        check(
+            Bound::Double(-0.0),
+            &DataType::Float64,
+            Some("-0.0"),
+            Some("-0.0"),
+        );
         assert_eq!(big_endian(&[0xff, 0x7f]), Some(-129));
     }
 }

@@ -28,7 +28,10 @@ pub(crate) struct Observed {
 
 impl Observed {
     pub(crate) fn new(indexed: &Indexed) -> Self {
-        Observed { collection_nulls: vec![0; indexed.collections], has_nan: vec![false; indexed.leaves] }
+        Observed {
+            collection_nulls: vec![0; indexed.collections],
+            has_nan: vec![false; indexed.leaves],
+        }
     }
 
     /// The leaf columns of the file.
@@ -46,14 +49,17 @@ impl Observed {
     fn visit(&mut self, node: &Node, array: &ArrayRef, parent_nulls: Option<&NullBuffer>) {
         match &node.content {
             Content::Struct(members) => {
-                let Some(parent) = array.as_struct_opt() else { return };
+                let Some(parent) = array.as_struct_opt() else {
+                    return;
+                };
                 let nulls = NullBuffer::union(parent_nulls, parent.nulls());
                 for (member, column) in members.iter().zip(parent.columns()) {
                     self.visit(member, column, nulls.as_ref());
                 }
             }
             Content::Collection { number } => {
-                let nulls = NullBuffer::union(parent_nulls, array.nulls()).map_or(0, |nulls| nulls.null_count());
+                let nulls = NullBuffer::union(parent_nulls, array.nulls())
+                    .map_or(0, |nulls| nulls.null_count());
                 if let Some(count) = self.collection_nulls.get_mut(*number) {
                     *count += u64::try_from(nulls).unwrap_or(0);
                 }
@@ -72,15 +78,23 @@ fn contains_nan(array: &ArrayRef) -> bool {
     if let Some(values) = array.as_primitive_opt::<Float64Type>() {
         return values.values().iter().any(|value| value.is_nan());
     }
-    array.as_primitive_opt::<Float32Type>().is_some_and(|values| values.values().iter().any(|value| value.is_nan()))
+    array
+        .as_primitive_opt::<Float32Type>()
+        .is_some_and(|values| values.values().iter().any(|value| value.is_nan()))
 }
 
 /// The statistics of a finished file as the JSON text of `add.stats`.
 pub(crate) fn to_json(indexed: &Indexed, file: &ParquetMetaData, observed: &Observed) -> String {
     let source = Source { file, observed };
     let mut json = format!("{{\"numRecords\":{}", file.file_metadata().num_rows());
-    for (key, which) in [("minValues", Which::Min), ("maxValues", Which::Max), ("nullCount", Which::Nulls)] {
-        let members = source.members(&indexed.nodes, which).unwrap_or_else(|| "{}".to_owned());
+    for (key, which) in [
+        ("minValues", Which::Min),
+        ("maxValues", Which::Max),
+        ("nullCount", Which::Nulls),
+    ] {
+        let members = source
+            .members(&indexed.nodes, which)
+            .unwrap_or_else(|| "{}".to_owned());
         push_member(&mut json, key, &members);
     }
     json.push('}');
@@ -128,11 +142,16 @@ impl Source<'_> {
     }
 
     fn statistics(&self, leaf: usize) -> impl Iterator<Item = Option<(&Statistics, i64)>> {
-        self.file.row_groups().iter().map(move |group| Some((group.columns().get(leaf)?.statistics()?, group.num_rows())))
+        self.file
+            .row_groups()
+            .iter()
+            .map(move |group| Some((group.columns().get(leaf)?.statistics()?, group.num_rows())))
     }
 
     fn nulls(&self, leaf: usize) -> Option<u64> {
-        self.statistics(leaf).map(|statistics| statistics?.0.null_count_opt()).sum()
+        self.statistics(leaf)
+            .map(|statistics| statistics?.0.null_count_opt())
+            .sum()
     }
 
     /// The least and the greatest value over all row groups; `None` when one of them does not say, or when there is no value at all.
@@ -143,13 +162,24 @@ impl Source<'_> {
         let mut bounds: Option<(Bound, Bound)> = None;
         for statistics in self.statistics(leaf) {
             let (statistics, rows) = statistics?;
-            if statistics.null_count_opt().and_then(|nulls| i64::try_from(nulls).ok()) == Some(rows) {
+            if statistics
+                .null_count_opt()
+                .and_then(|nulls| i64::try_from(nulls).ok())
+                == Some(rows)
+            {
                 continue;
             }
             let (min, max) = bound::of(statistics, data_type)?;
             bounds = Some(match bounds {
                 None => (min, max),
-                Some((least, greatest)) => (if min.is_less(&least) { min } else { least }, if greatest.is_less(&max) { max } else { greatest }),
+                Some((least, greatest)) => (
+                    if min.is_less(&least) { min } else { least },
+                    if greatest.is_less(&max) {
+                        max
+                    } else {
+                        greatest
+                    },
+                ),
             });
         }
         bounds

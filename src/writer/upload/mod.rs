@@ -31,29 +31,55 @@ pub async fn upload(
     parallel: usize,
 ) -> Result<Vec<StagedFile>, Error> {
     let uploads = files.into_iter().map(|file| put(store, file, clock));
-    let staged: Vec<StagedFile> = stream::iter(uploads).buffered(parallel.max(1)).try_collect().await?;
+    let staged: Vec<StagedFile> = stream::iter(uploads)
+        .buffered(parallel.max(1))
+        .try_collect()
+        .await?;
     if let Some(root) = local_root {
         off_the_executor(|| sync(root, &staged))?;
     }
     Ok(staged)
 }
 
-async fn put(store: &Arc<dyn ObjectStore>, file: EncodedFile, clock: &Clock) -> Result<StagedFile, Error> {
+async fn put(
+    store: &Arc<dyn ObjectStore>,
+    file: EncodedFile,
+    clock: &Clock,
+) -> Result<StagedFile, Error> {
     let size_bytes = file.size_bytes();
-    let failed = |cause| Error::Upload { path: file.path.clone(), cause };
+    let failed = |cause| Error::Upload {
+        path: file.path.clone(),
+        cause,
+    };
     // `parse` takes the key as it is; `from` would escape what is escaped already.
     let key = Path::parse(&file.path).map_err(|cause| failed(cause.into()))?;
     let modified_ms = clock.wall_ms();
     if size_bytes <= WHOLE_BYTES_MAX {
-        store.put(&key, PutPayload::from_iter(file.segments().iter().cloned())).await.map_err(failed)?;
+        store
+            .put(&key, PutPayload::from_iter(file.segments().iter().cloned()))
+            .await
+            .map_err(failed)?;
     } else {
-        put_parts(store, &key, file.segments()).await.map_err(failed)?;
+        put_parts(store, &key, file.segments())
+            .await
+            .map_err(failed)?;
     }
-    Ok(StagedFile { path: file.path, partition_values: file.partition_values, size_bytes, rows: file.rows, stats: file.stats, modified_ms })
+    Ok(StagedFile {
+        path: file.path,
+        partition_values: file.partition_values,
+        size_bytes,
+        rows: file.rows,
+        stats: file.stats,
+        modified_ms,
+    })
 }
 
 /// Uploads in parts; a failure takes back those that are there.
-async fn put_parts(store: &Arc<dyn ObjectStore>, key: &Path, segments: &[Bytes]) -> object_store::Result<()> {
+async fn put_parts(
+    store: &Arc<dyn ObjectStore>,
+    key: &Path,
+    segments: &[Bytes],
+) -> object_store::Result<()> {
     let mut upload = store.put_multipart(key).await?;
     let outcome = send_parts(upload.as_mut(), segments).await;
     if outcome.is_err() {
@@ -63,9 +89,18 @@ async fn put_parts(store: &Arc<dyn ObjectStore>, key: &Path, segments: &[Bytes])
     outcome
 }
 
-async fn send_parts(upload: &mut dyn MultipartUpload, segments: &[Bytes]) -> object_store::Result<()> {
-    let parts: Vec<_> = parts(segments).into_iter().map(|part| upload.put_part(part)).collect();
-    stream::iter(parts).buffer_unordered(PARTS_IN_FLIGHT).try_collect::<Vec<()>>().await?;
+async fn send_parts(
+    upload: &mut dyn MultipartUpload,
+    segments: &[Bytes],
+) -> object_store::Result<()> {
+    let parts: Vec<_> = parts(segments)
+        .into_iter()
+        .map(|part| upload.put_part(part))
+        .collect();
+    stream::iter(parts)
+        .buffer_unordered(PARTS_IN_FLIGHT)
+        .try_collect::<Vec<()>>()
+        .await?;
     upload.complete().await.map(|_| ())
 }
 
@@ -94,13 +129,26 @@ fn sync(root: &LocalPath, files: &[StagedFile]) -> Result<(), Error> {
     for file in files {
         let path = root.join(&file.path);
         sync_one(&path)?;
-        directories.extend(path.ancestors().skip(1).take_while(|directory| *directory != root).map(LocalPath::to_path_buf));
+        directories.extend(
+            path.ancestors()
+                .skip(1)
+                .take_while(|directory| *directory != root)
+                .map(LocalPath::to_path_buf),
+        );
     }
-    directories.iter().rev().try_for_each(|directory| sync_one(directory))
+    directories
+        .iter()
+        .rev()
+        .try_for_each(|directory| sync_one(directory))
 }
 
 fn sync_one(path: &LocalPath) -> Result<(), Error> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|cause| Error::Sync { path: path.display().to_string(), cause })
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|cause| Error::Sync {
+            path: path.display().to_string(),
+            cause,
+        })
 }
 
 /// Lets other tasks of this thread move on while a disk works.

@@ -10,7 +10,10 @@ use futures::FutureExt;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
-use object_store::{CopyOptions, GetOptions, GetResult, ListResult, ObjectMeta, PutMultipartOptions, PutOptions, PutResult, UploadPart};
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, ObjectMeta, PutMultipartOptions, PutOptions,
+    PutResult, UploadPart,
+};
 use url::Url;
 
 use super::*;
@@ -18,13 +21,33 @@ use crate::error::Kind;
 use crate::writer::testing::{encode, field, identity, layout, schema};
 
 const HOSTILE: [&str; 16] = [
-    "a/b", "..", ".", "../../x", "50%", "%2F", "a=b", "a:b", "a b", " ", "tab\tnew\nline", "nul\0", "ü漢🦀", "?#[]{}^\"'*\\", "__HIVE_DEFAULT_PARTITION__", "~",
+    "a/b",
+    "..",
+    ".",
+    "../../x",
+    "50%",
+    "%2F",
+    "a=b",
+    "a:b",
+    "a b",
+    " ",
+    "tab\tnew\nline",
+    "nul\0",
+    "ü漢🦀",
+    "?#[]{}^\"'*\\",
+    "__HIVE_DEFAULT_PARTITION__",
+    "~",
 ];
 
 fn files(values: &[&str]) -> Vec<EncodedFile> {
-    let columns = schema(vec![field("p", DataType::Utf8), field("n", DataType::Int64)]);
+    let columns = schema(vec![
+        field("p", DataType::Utf8),
+        field("n", DataType::Int64),
+    ]);
     let names: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
-    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..i64::try_from(values.len()).unwrap()));
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(
+        0..i64::try_from(values.len()).unwrap(),
+    ));
     let batch = RecordBatch::try_new(Arc::clone(&columns), vec![names, numbers]).unwrap();
     encode(layout(&columns, &[identity("p")]), &[batch])
 }
@@ -33,18 +56,32 @@ fn files(values: &[&str]) -> Vec<EncodedFile> {
 fn large(megabytes: usize) -> EncodedFile {
     let mut file = files(&["x"]).remove(0);
     file.segments_mut().clear();
-    file.segments_mut().extend((0..megabytes).map(|number| Bytes::from(vec![u8::try_from(number % 256).unwrap(); 1024 * 1024])));
+    file.segments_mut().extend(
+        (0..megabytes)
+            .map(|number| Bytes::from(vec![u8::try_from(number % 256).unwrap(); 1024 * 1024])),
+    );
     file
 }
 
 /// The way of `add.path`: everything that is not plainly allowed in a URL's path is encoded.
 fn url_encoded(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/=".contains(&byte);
-    key.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    key.bytes()
+        .map(|byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 fn on_disk(root: &Url, key: &str) -> PathBuf {
-    root.join(&url_encoded(key)).unwrap().to_file_path().unwrap()
+    root.join(&url_encoded(key))
+        .unwrap()
+        .to_file_path()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,23 +94,52 @@ async fn hostile_values_are_found_where_the_log_says() {
     let values: Vec<&str> = HOSTILE.into_iter().chain([long.as_str()]).collect();
     let encoded = files(&values);
     assert_eq!(encoded.len(), values.len());
-    let staged = upload(&store, Some(&root), encoded.clone(), &Clock::manual(77, 0), 3).await.unwrap();
+    let staged = upload(
+        &store,
+        Some(&root),
+        encoded.clone(),
+        &Clock::manual(77, 0),
+        3,
+    )
+    .await
+    .unwrap();
     let url = Url::from_directory_path(&root).unwrap();
     for (staged, encoded) in staged.iter().zip(&encoded) {
         let path = on_disk(&url, &staged.path);
-        assert_eq!(path, root.join(&staged.path), "the key is the path, character for character");
+        assert_eq!(
+            path,
+            root.join(&staged.path),
+            "the key is the path, character for character"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), encoded.segments().concat());
-        assert_eq!((staged.size_bytes, staged.rows, staged.modified_ms), (encoded.size_bytes(), 1, 77));
-        assert!(staged.path.len() < 900 && staged.path.split('/').all(|component| component.len() < 255), "{}", staged.path);
+        assert_eq!(
+            (staged.size_bytes, staged.rows, staged.modified_ms),
+            (encoded.size_bytes(), 1, 77)
+        );
+        assert!(
+            staged.path.len() < 900
+                && staged
+                    .path
+                    .split('/')
+                    .all(|component| component.len() < 255),
+            "{}",
+            staged.path
+        );
     }
-    let mut found: Vec<_> = staged.iter().map(|file| file.partition_values["p"].clone().unwrap()).collect();
+    let mut found: Vec<_> = staged
+        .iter()
+        .map(|file| file.partition_values["p"].clone().unwrap())
+        .collect();
     let mut expected: Vec<_> = values.iter().map(|value| (*value).to_owned()).collect();
     found.sort_unstable();
     expected.sort_unstable();
     assert_eq!(found, expected, "the log keeps the true values");
     let listed: Vec<ObjectMeta> = store.list(None).try_collect().await.unwrap();
     assert_eq!(listed.len(), values.len(), "nothing escapes the table");
-    let mut keys: Vec<_> = listed.iter().map(|object| object.location.to_string()).collect();
+    let mut keys: Vec<_> = listed
+        .iter()
+        .map(|object| object.location.to_string())
+        .collect();
     let mut paths: Vec<_> = staged.into_iter().map(|file| file.path).collect();
     keys.sort_unstable();
     paths.sort_unstable();
@@ -84,30 +150,56 @@ async fn hostile_values_are_found_where_the_log_says() {
 async fn large_files_go_up_in_parts_and_arrive_whole() {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let file = large(29);
-    assert_eq!(parts(file.segments()).iter().map(PutPayload::content_length).collect::<Vec<_>>(), [8 << 20, 8 << 20, 8 << 20, 5 << 20]);
+    assert_eq!(
+        parts(file.segments())
+            .iter()
+            .map(PutPayload::content_length)
+            .collect::<Vec<_>>(),
+        [8 << 20, 8 << 20, 8 << 20, 5 << 20]
+    );
     let whole = file.segments().concat();
-    let staged = upload(&store, None, vec![file], &Clock::manual(0, 0), 1).await.unwrap();
-    let back = store.get(&Path::parse(&staged[0].path).unwrap()).await.unwrap().bytes().await.unwrap();
+    let staged = upload(&store, None, vec![file], &Clock::manual(0, 0), 1)
+        .await
+        .unwrap();
+    let back = store
+        .get(&Path::parse(&staged[0].path).unwrap())
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
     assert!(back == whole, "the bytes differ");
 }
 
 #[tokio::test]
 async fn a_failing_part_takes_back_the_others_and_names_the_file() {
     let failing = Arc::new(Failing::default());
-    let store: Arc<dyn ObjectStore> = failing.clone();
+    let store: Arc<dyn ObjectStore> = Arc::<Failing>::clone(&failing);
     let file = large(40);
     let path = file.path.clone();
-    let error = upload(&store, None, vec![file], &Clock::manual(0, 0), 1).await.unwrap_err();
+    let error = upload(&store, None, vec![file], &Clock::manual(0, 0), 1)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
-    assert_eq!(error.to_string(), format!("storage.url: {path} could not be written: Generic failing error: no space left on device"));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "storage.url: {path} could not be written: Generic failing error: no space left on device"
+        )
+    );
     assert!(failing.is_aborted.load(Ordering::SeqCst));
 }
 
 #[tokio::test]
 async fn a_failing_put_names_the_file() {
     let store: Arc<dyn ObjectStore> = Arc::new(Failing::default());
-    let error = upload(&store, None, files(&["x"]), &Clock::manual(0, 0), 1).await.unwrap_err();
-    assert!(error.to_string().starts_with("storage.url: p=x/part-"), "{error}");
+    let error = upload(&store, None, files(&["x"]), &Clock::manual(0, 0), 1)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().starts_with("storage.url: p=x/part-"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -122,7 +214,12 @@ fn syncing_names_what_is_missing() {
         modified_ms: 0,
     };
     let error = sync(directory.path(), &[staged]).unwrap_err();
-    assert!(error.to_string().contains("p=1/gone.parquet could not be synced"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("p=1/gone.parquet could not be synced"),
+        "{error}"
+    );
     assert_eq!(error.kind(), Kind::Unavailable);
 }
 
@@ -140,7 +237,10 @@ impl std::fmt::Display for Failing {
 }
 
 fn full() -> object_store::Error {
-    object_store::Error::Generic { store: "failing", source: "no space left on device".into() }
+    object_store::Error::Generic {
+        store: "failing",
+        source: "no space left on device".into(),
+    }
 }
 
 #[derive(Debug)]
@@ -170,19 +270,38 @@ impl MultipartUpload for FailingUpload {
 
 #[async_trait::async_trait]
 impl ObjectStore for Failing {
-    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> object_store::Result<PutResult> {
+    async fn put_opts(
+        &self,
+        _: &Path,
+        _: PutPayload,
+        _: PutOptions,
+    ) -> object_store::Result<PutResult> {
         Err(full())
     }
 
-    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> object_store::Result<Box<dyn MultipartUpload>> {
-        Ok(Box::new(FailingUpload { is_aborted: Arc::clone(&self.is_aborted), parts: Mutex::new(0) }))
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
+        _: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        Ok(Box::new(FailingUpload {
+            is_aborted: Arc::clone(&self.is_aborted),
+            parts: Mutex::new(0),
+        }))
     }
 
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
         self.inner.get_opts(location, options).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, object_store::Result<Path>>) -> BoxStream<'static, object_store::Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
         self.inner.delete_stream(locations)
     }
 
@@ -194,7 +313,12 @@ impl ObjectStore for Failing {
         self.inner.list_with_delimiter(prefix).await
     }
 
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
         self.inner.copy_opts(from, to, options).await
     }
 }

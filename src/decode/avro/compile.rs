@@ -1,0 +1,322 @@
+//! Compiles a writer schema against the columns of a table into steps: which bytes to read and which column to append to. What cannot be
+//! carried becomes a step that rejects, so that it costs only the records that hold it. Does not read records.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, Fields};
+
+use super::cursor::Items;
+use super::schema::{Field, FixedKind, NamedKind, Node, Schema};
+use crate::decode::builder::map_value;
+use crate::decode::reject::Code;
+use crate::decode::types::avro::{DURATION, Union, union};
+use crate::decode::types::{COLUMNS_MAX, DEPTH_MAX, width};
+
+/// The steps for a whole record.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) record: Record,
+}
+
+/// Why no record of a schema can become a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) code: Code,
+    pub(crate) path: String,
+    pub(crate) message: String,
+}
+
+/// How the fields of a record reach the columns.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// In the order of the writer.
+    pub(crate) fields: Vec<RecordField>,
+    /// Columns that the writer does not have: null.
+    pub(crate) absent: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RecordField {
+    pub(crate) name: String,
+    /// The place of the column among its siblings.
+    pub(crate) column: usize,
+    pub(crate) step: Step,
+}
+
+/// What to read and what to append. The column is the one that the parent step names.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// No byte; a null.
+    Null,
+    Boolean,
+    IntToInt,
+    IntToLong,
+    IntToDouble,
+    LongToInt,
+    /// Also timestamps in microseconds and times in microseconds.
+    LongToLong,
+    LongToDouble,
+    FloatToFloat,
+    FloatToDouble,
+    DoubleToDouble,
+    /// A number that becomes a thousand times as much: time-millis.
+    IntMillisToMicros,
+    /// timestamp-millis
+    LongMillisToMicros,
+    Text,
+    Bytes,
+    Fixed(usize),
+    UuidOfBytes,
+    Enum(Vec<String>),
+    Decimal(Decimal),
+    Duration,
+    /// No byte; true.
+    EmptyRecord,
+    Record(Record),
+    Array(Box<Step>, Items),
+    Map(Box<Step>, Items),
+    /// A union of null and one other type; the number is null's branch.
+    Nullable(u8, Box<Step>),
+    Union(Vec<Branch>),
+    /// A recursive record as JSON text.
+    Json(Arc<Schema>, usize),
+    /// The value fits no column.
+    Refuse(Code, String),
+}
+
+/// What a branch of a union does to the union's column.
+#[derive(Debug)]
+pub(crate) enum Branch {
+    Null,
+    /// The column takes it.
+    Same(Step),
+    /// This member of the struct takes it; the others are null.
+    Member(usize, String, Step),
+}
+
+/// A decimal on its way from the writer's scale to the column's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    /// The bytes of a fixed; `None` reads a length.
+    pub(crate) size: Option<usize>,
+    /// The writer's scale.
+    pub(crate) scale: u32,
+    /// The column's.
+    pub(crate) to_precision: u8,
+    pub(crate) to_scale: u32,
+}
+
+/// Compiles `schema` against `columns`: the table's, of which `is_record` says whether records may fill them.
+pub(crate) fn compile(schema: &Arc<Schema>, columns: &Fields, is_record: &dyn Fn(&str) -> bool) -> Result<Plan, Refused> {
+    let Node::Named(place) = schema.root else {
+        return Err(refused(Code::TypeMismatch, "", "the writer schema is not a record"));
+    };
+    let Some(NamedKind::Record(members)) = schema.named(place).map(|named| &named.kind) else {
+        return Err(refused(Code::TypeMismatch, "", "the writer schema is not a record"));
+    };
+    let mut compiler = Compiler { schema, open: vec![place], path: Vec::new(), depth: 0, steps: 0 };
+    let record = compiler.record(members, columns, is_record)?;
+    Ok(Plan { record })
+}
+
+fn refused(code: Code, path: &str, message: &str) -> Refused {
+    Refused { code, path: path.to_owned(), message: message.to_owned() }
+}
+
+struct Compiler<'a> {
+    schema: &'a Arc<Schema>,
+    open: Vec<usize>,
+    path: Vec<String>,
+    depth: usize,
+    steps: usize,
+}
+
+impl Compiler<'_> {
+    fn refuse(&self, code: Code, message: String) -> Refused {
+        Refused { code, path: self.path.join("."), message }
+    }
+
+    fn mismatch<T>(&self, node: &Node, target: &DataType) -> Result<T, Refused> {
+        let written = self.schema.type_name(node);
+        let message = format!("the writer schema has `{written}` where the column is {target}; evolution of columns is not built yet");
+        Err(self.refuse(Code::TypeMismatch, message))
+    }
+
+    fn record(&mut self, members: &[Field], columns: &Fields, takes: &dyn Fn(&str) -> bool) -> Result<Record, Refused> {
+        let mut fields = Vec::with_capacity(members.len());
+        let mut is_absent = vec![true; columns.len()];
+        for member in members {
+            self.path.push(member.name.clone());
+            let found = columns.iter().position(|column| *column.name() == member.name).filter(|_| takes(&member.name));
+            let Some((place, column)) = found.and_then(|place| Some((place, columns.get(place)?))) else {
+                let message = format!("the writer schema has the field `{}`, the table has no such column; evolution is not built yet", member.name);
+                return Err(self.refuse(Code::UnknownField, message));
+            };
+            let step = self.step(&member.node, column.data_type())?;
+            fields.push(RecordField { name: member.name.clone(), column: place, step });
+            if let Some(absent) = is_absent.get_mut(place) {
+                *absent = false;
+            }
+            self.path.pop();
+        }
+        let absent = columns.iter().enumerate().zip(is_absent);
+        let absent = absent.filter(|((_, column), is_absent)| *is_absent && takes(column.name()));
+        Ok(Record { fields, absent: absent.map(|((place, _), _)| place).collect() })
+    }
+
+    fn step(&mut self, node: &Node, target: &DataType) -> Result<Step, Refused> {
+        self.steps += 1;
+        if self.steps > COLUMNS_MAX || self.depth >= DEPTH_MAX {
+            let message = format!("the writer schema has more than {COLUMNS_MAX} types or nests deeper than {DEPTH_MAX}");
+            return Err(self.refuse(Code::UnusableSchema, message));
+        }
+        self.depth += 1;
+        let step = self.step_within(node, target)?;
+        self.depth -= 1;
+        Ok(step)
+    }
+
+    fn step_within(&mut self, node: &Node, target: &DataType) -> Result<Step, Refused> {
+        let step = match (node, target) {
+            (Node::Null, DataType::Boolean) => Step::Null,
+            (Node::Boolean, DataType::Boolean) => Step::Boolean,
+            (Node::Int, DataType::Int32) | (Node::Date, DataType::Date32) => Step::IntToInt,
+            (Node::Int, DataType::Int64) => Step::IntToLong,
+            (Node::Int, DataType::Float64) => Step::IntToDouble,
+            (Node::Long, DataType::Int32) => Step::LongToInt,
+            (Node::Long | Node::TimeMicros, DataType::Int64) => Step::LongToLong,
+            (Node::Long, DataType::Float64) => Step::LongToDouble,
+            (Node::Float, DataType::Float32) => Step::FloatToFloat,
+            (Node::Float, DataType::Float64) => Step::FloatToDouble,
+            (Node::Double, DataType::Float64) => Step::DoubleToDouble,
+            (Node::TimeMillis, DataType::Int64) => Step::IntMillisToMicros,
+            (Node::TimestampMillis, DataType::Timestamp(_, Some(_))) => Step::LongMillisToMicros,
+            (Node::TimestampMicros, DataType::Timestamp(_, Some(_))) => Step::LongToLong,
+            (Node::String | Node::Uuid, DataType::Utf8) => Step::Text,
+            (Node::Bytes, DataType::Binary) => Step::Bytes,
+            (Node::Decimal(_, scale), DataType::Decimal128(precision, to_scale)) => {
+                Step::Decimal(decimal(None, *scale, *precision, *to_scale))
+            }
+            (Node::Array(item), DataType::List(target)) => {
+                let (step, items) = self.items(item, target)?;
+                Step::Array(step, items)
+            }
+            (Node::Map(value), DataType::Map(entries, _)) => {
+                let Some(target) = map_value(entries.data_type()) else {
+                    return self.mismatch(node, target);
+                };
+                let (step, mut items) = self.items(value, target)?;
+                // The key's length takes at least a byte.
+                items.bytes_min += 1;
+                items.cells += 1;
+                Step::Map(step, items)
+            }
+            (Node::Union(branches), _) => self.union(branches, target)?,
+            (Node::Named(place), _) => self.named(*place, target)?,
+            (_, _) => return self.mismatch(node, target),
+        };
+        Ok(step)
+    }
+
+    fn items(&mut self, item: &Node, target: &FieldRef) -> Result<(Box<Step>, Items), Refused> {
+        self.path.push("[]".to_owned());
+        let step = self.step(item, target.data_type())?;
+        self.path.pop();
+        let bytes_min = self.schema.bytes_min(item);
+        let cells = u64::try_from(width(target.data_type())).unwrap_or(u64::MAX);
+        Ok((Box::new(step), Items { bytes_min, cells }))
+    }
+
+    fn union(&mut self, branches: &[Node], target: &DataType) -> Result<Step, Refused> {
+        let shape = union(self.schema, branches);
+        if let (Union::Members(members), DataType::Struct(fields)) = (&shape, target) {
+            return self.members(branches, members, fields);
+        }
+        if let (Union::One(node), [first, _]) = (&shape, branches) {
+            let null_branch = u8::from(*first != Node::Null);
+            return Ok(Step::Nullable(null_branch, Box::new(self.step(node, target)?)));
+        }
+        if shape == Union::Null && *target != DataType::Boolean {
+            return self.mismatch(&Node::Null, target);
+        }
+        let is_members = matches!(shape, Union::Members(_));
+        let mut compiled = Vec::with_capacity(branches.len());
+        for branch in branches {
+            let step = match branch {
+                Node::Null => Branch::Null,
+                other if is_members => Branch::Same(self.step_or_refusal(other, target)),
+                other => Branch::Same(self.step(other, target)?),
+            };
+            compiled.push(step);
+        }
+        Ok(Step::Union(compiled))
+    }
+
+    /// Branches of a union that has grown since the column was made: only the records that hold one that does not fit are rejected.
+    fn step_or_refusal(&mut self, node: &Node, target: &DataType) -> Step {
+        let (path, depth) = (self.path.len(), self.depth);
+        let step = self.step(node, target);
+        self.path.truncate(path);
+        self.depth = depth;
+        step.unwrap_or_else(|refused| Step::Refuse(refused.code, refused.message))
+    }
+
+    fn members(&mut self, branches: &[Node], members: &[(String, &Node)], fields: &Fields) -> Result<Step, Refused> {
+        let mut compiled = Vec::with_capacity(branches.len());
+        for branch in branches {
+            let Some((name, _)) = members.iter().find(|(_, node)| *node == branch) else {
+                compiled.push(Branch::Null);
+                continue;
+            };
+            self.path.push(name.clone());
+            let place = fields.iter().position(|field| field.name() == name);
+            let Some((place, field)) = place.and_then(|place| Some((place, fields.get(place)?))) else {
+                let message = format!("the union has the branch `{name}`, the column has no such member; evolution is not built yet");
+                compiled.push(Branch::Same(Step::Refuse(Code::UnknownField, message)));
+                self.path.pop();
+                continue;
+            };
+            let step = self.step_or_refusal(branch, field.data_type());
+            compiled.push(Branch::Member(place, name.clone(), step));
+            self.path.pop();
+        }
+        Ok(Step::Union(compiled))
+    }
+
+    fn named(&mut self, place: usize, target: &DataType) -> Result<Step, Refused> {
+        let schema = self.schema;
+        let Some(named) = schema.named(place) else {
+            return Err(self.refuse(Code::UnusableSchema, "the writer schema names a type that it does not hold".to_owned()));
+        };
+        let step = match (&named.kind, target) {
+            (NamedKind::Enum(symbols), DataType::Utf8) => Step::Enum(symbols.clone()),
+            (NamedKind::Fixed(_, FixedKind::Uuid), DataType::Utf8) => Step::UuidOfBytes,
+            (NamedKind::Fixed(size, FixedKind::Plain), DataType::Binary) => Step::Fixed(*size),
+            (NamedKind::Fixed(size, FixedKind::Decimal(_, scale)), DataType::Decimal128(precision, to_scale)) => {
+                Step::Decimal(decimal(Some(*size), *scale, *precision, *to_scale))
+            }
+            (NamedKind::Fixed(_, FixedKind::Duration), DataType::Struct(fields)) if is_duration(fields) => Step::Duration,
+            (NamedKind::Record(members), DataType::Boolean) if members.is_empty() => Step::EmptyRecord,
+            (NamedKind::Record(members), DataType::Utf8) if self.open.contains(&place) && !members.is_empty() => {
+                Step::Json(Arc::clone(schema), place)
+            }
+            (NamedKind::Record(members), DataType::Struct(fields)) if !members.is_empty() && !self.open.contains(&place) => {
+                self.open.push(place);
+                let record = self.record(members, fields, &|_| true)?;
+                self.open.pop();
+                Step::Record(record)
+            }
+            (_, _) => return self.mismatch(&Node::Named(place), target),
+        };
+        Ok(step)
+    }
+}
+
+fn decimal(size: Option<usize>, scale: u32, to_precision: u8, to_scale: i8) -> Decimal {
+    Decimal { size, scale, to_precision, to_scale: u32::try_from(to_scale).unwrap_or(0) }
+}
+
+fn is_duration(fields: &Fields) -> bool {
+    let names = fields.iter().map(|field| field.name().as_str());
+    names.eq(DURATION) && fields.iter().all(|field| *field.data_type() == DataType::Int64)
+}

@@ -1,0 +1,254 @@
+//! Recursive Avro records as JSON text. Text for people and JSON functions: bytes are base64, decimals and times are strings, a value of a
+//! union of several types is an object with its type's name, as its struct column would be.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::compile::Decimal;
+use super::cursor::{Cursor, Items};
+use super::run::{micros, no_branch, symbol};
+use super::schema::{FixedKind, Named, NamedKind, Node, Schema};
+use super::{decimal, schema};
+use crate::decode::reject::{Code, Fault, Outcome};
+use crate::decode::time;
+use crate::decode::types::avro::{Union, union};
+
+/// How deep a recursive value may nest.
+const DEPTH_MAX: usize = 128;
+
+/// How long the text of one value may become.
+const TEXT_BYTES_MAX: usize = 64 << 20;
+
+/// Appends the record of the named type at `place` to `out`.
+pub(super) fn write(schema: &Arc<Schema>, place: usize, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Outcome {
+    let start = out.len();
+    let mut writer = Writer { schema, cursor, out, start, depth: 0 };
+    writer.value(&Node::Named(place))
+}
+
+struct Writer<'a, 'b, 'c> {
+    schema: &'a Schema,
+    cursor: &'b mut Cursor<'c>,
+    out: &'b mut Vec<u8>,
+    start: usize,
+    depth: usize,
+}
+
+impl Writer<'_, '_, '_> {
+    fn value(&mut self, node: &Node) -> Outcome {
+        if self.depth >= DEPTH_MAX {
+            return Err(Fault::new(Code::Depth, format!("a recursive value nests deeper than {DEPTH_MAX}")));
+        }
+        if self.out.len() - self.start > TEXT_BYTES_MAX {
+            return Err(Fault::new(Code::TooLarge, format!("the JSON text of a recursive value passes {TEXT_BYTES_MAX} bytes")));
+        }
+        self.depth += 1;
+        match node {
+            Node::Null => self.raw("null"),
+            Node::Boolean => {
+                let value = self.cursor.boolean()?;
+                self.raw(if value { "true" } else { "false" });
+            }
+            Node::Int => {
+                let value = self.cursor.int()?;
+                self.raw(&value.to_string());
+            }
+            Node::TimeMillis => {
+                let value = i64::from(self.cursor.int()?) * 1000;
+                self.raw(&value.to_string());
+            }
+            Node::Long | Node::TimeMicros => {
+                let value = self.cursor.long()?;
+                self.raw(&value.to_string());
+            }
+            Node::Float => {
+                let value = self.cursor.float()?;
+                self.number(value.is_finite(), &value.to_string());
+            }
+            Node::Double => {
+                let value = self.cursor.double()?;
+                self.number(value.is_finite(), &value.to_string());
+            }
+            Node::Bytes => {
+                let bytes = self.cursor.bytes()?;
+                self.base64(bytes);
+            }
+            Node::String | Node::Uuid => {
+                let text = self.cursor.text()?;
+                self.string(&String::from_utf8_lossy(text));
+            }
+            Node::Decimal(precision, scale) => {
+                let bytes = self.cursor.bytes()?;
+                self.decimal(bytes, *precision, *scale)?;
+            }
+            Node::Date => {
+                let days = self.cursor.int()?;
+                self.string(&time::format_date(days));
+            }
+            Node::TimestampMillis => {
+                let value = micros(self.cursor.long()?)?;
+                self.string(&time::format_timestamp(value));
+            }
+            Node::TimestampMicros => {
+                let value = self.cursor.long()?;
+                self.string(&time::format_timestamp(value));
+            }
+            Node::Refused(_) => return Err(Fault::new(Code::UnusableSchema, "a recursive value holds a refused type")),
+            Node::Array(item) => self.array(item)?,
+            Node::Map(value) => self.map(value)?,
+            Node::Union(branches) => self.union(branches)?,
+            Node::Named(place) => self.named(*place)?,
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn array(&mut self, item: &Node) -> Outcome {
+        self.raw("[");
+        let mut index = 0;
+        let items = Items { bytes_min: self.schema.bytes_min(item), cells: 1 };
+        loop {
+            let block = self.cursor.block(items)?;
+            for _ in 0..block.count {
+                self.separate(index);
+                self.value(item).map_err(|fault| fault.at_index(index))?;
+                index += 1;
+            }
+            if block.count == 0 {
+                self.raw("]");
+                return Ok(());
+            }
+            self.cursor.end_block(block)?;
+        }
+    }
+
+    fn map(&mut self, value: &Node) -> Outcome {
+        self.raw("{");
+        let mut index = 0;
+        let mut seen = std::collections::HashSet::new();
+        loop {
+            let block = self.cursor.block(Items { bytes_min: 1, cells: 1 })?;
+            for _ in 0..block.count {
+                self.separate(index);
+                let key = self.cursor.text()?;
+                if !seen.insert(key) {
+                    return Err(Fault::new(Code::DuplicateField, "a map has one key twice").at_key(key));
+                }
+                self.string(&String::from_utf8_lossy(key));
+                self.raw(":");
+                self.value(value).map_err(|fault| fault.at_key(key))?;
+                index += 1;
+            }
+            if block.count == 0 {
+                self.raw("}");
+                return Ok(());
+            }
+            self.cursor.end_block(block)?;
+        }
+    }
+
+    fn union(&mut self, branches: &[Node]) -> Outcome {
+        let index = self.cursor.long()?;
+        let Some(branch) = usize::try_from(index).ok().and_then(|index| branches.get(index)) else {
+            return Err(no_branch(index, branches.len()));
+        };
+        let Union::Members(members) = union(self.schema, branches) else {
+            return self.value(branch);
+        };
+        let Some((name, _)) = members.iter().find(|(_, node)| *node == branch) else {
+            self.raw("null");
+            return Ok(());
+        };
+        self.raw("{");
+        self.string(name);
+        self.raw(":");
+        self.value(branch)?;
+        self.raw("}");
+        Ok(())
+    }
+
+    fn named(&mut self, place: usize) -> Outcome {
+        let schema = self.schema;
+        let Some(named) = schema.named(place) else {
+            return Err(Fault::new(Code::UnusableSchema, "the writer schema names a type that it does not hold"));
+        };
+        let Named { kind, .. } = named;
+        match kind {
+            NamedKind::Enum(symbols) => {
+                let symbol = symbol(symbols, self.cursor.long()?)?;
+                self.string(symbol);
+            }
+            NamedKind::Fixed(size, fixed) => {
+                let bytes = self.cursor.fixed(*size)?;
+                self.fixed(bytes, *fixed)?;
+            }
+            NamedKind::Record(members) if members.is_empty() => self.raw("true"),
+            NamedKind::Record(members) => self.record(members)?,
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, members: &[schema::Field]) -> Outcome {
+        self.raw("{");
+        for (index, member) in members.iter().enumerate() {
+            self.separate(index);
+            self.string(&member.name);
+            self.raw(":");
+            self.value(&member.node).map_err(|fault| fault.in_field(&member.name))?;
+        }
+        self.raw("}");
+        Ok(())
+    }
+
+    fn fixed(&mut self, bytes: &[u8], kind: FixedKind) -> Outcome {
+        match kind {
+            FixedKind::Plain => self.base64(bytes),
+            FixedKind::Decimal(precision, scale) => self.decimal(bytes, precision, scale)?,
+            FixedKind::Uuid => {
+                let text = uuid::Uuid::from_slice(bytes).map(|uuid| uuid.to_string()).unwrap_or_default();
+                self.string(&text);
+            }
+            FixedKind::Duration => {
+                let mut parts = bytes.chunks_exact(4).map(|part| part.iter().rev().fold(0u32, |value, byte| (value << 8) | u32::from(*byte)));
+                let mut next = || parts.next().unwrap_or(0);
+                let text = format!("{{\"months\":{},\"days\":{},\"millis\":{}}}", next(), next(), next());
+                self.raw(&text);
+            }
+        }
+        Ok(())
+    }
+
+    fn decimal(&mut self, bytes: &[u8], precision: u32, scale: u32) -> Outcome {
+        let to_precision = u8::try_from(precision).unwrap_or(u8::MAX);
+        let value = decimal::decode(bytes, Decimal { size: None, scale, to_precision, to_scale: scale })?;
+        self.string(&time::format_decimal(value, scale));
+        Ok(())
+    }
+
+    fn base64(&mut self, bytes: &[u8]) {
+        self.string(&STANDARD.encode(bytes));
+    }
+
+    fn separate(&mut self, index: usize) {
+        if index > 0 {
+            self.raw(",");
+        }
+    }
+
+    /// JSON has no word for NaN and infinities: they are strings.
+    fn number(&mut self, is_finite: bool, text: &str) {
+        if is_finite { self.raw(text) } else { self.string(text) }
+    }
+
+    fn string(&mut self, text: &str) {
+        // Writing to a vector and serialising a string cannot fail.
+        let _infallible = serde_json::to_writer(&mut *self.out, text);
+    }
+
+    fn raw(&mut self, text: &str) {
+        let _infallible = self.out.write_all(text.as_bytes());
+    }
+}

@@ -1,0 +1,140 @@
+//! Compiles declared fields against the columns of a table into steps: what to read and which column to append to. Does not read records.
+
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Fields};
+
+use crate::decode::builder::map_value;
+use crate::decode::types::Refusal;
+use crate::decode::types::json::{Member, Numbers, Shape};
+use crate::decode::types::width;
+
+/// Up to how many fields are compared one by one before the names are looked up.
+const COMPARED_MAX: usize = 16;
+
+/// How the fields of an object reach the columns.
+#[derive(Debug)]
+pub(crate) struct Object {
+    fields: Vec<Field>,
+    places: HashMap<String, usize>,
+    /// The columns that the object fills; null where a record has no such field.
+    pub(crate) columns: Vec<usize>,
+    /// The columns that an object becomes, nested ones counted.
+    pub(crate) cells: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    /// The place of the column among its siblings.
+    pub(crate) column: usize,
+    pub(crate) step: Step,
+}
+
+/// What to read and what to append. The column is the one that the parent step names.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Boolean,
+    Integer,
+    Long,
+    Float,
+    Double,
+    Decimal(u8, u32),
+    Text,
+    Binary,
+    Date(Numbers),
+    Timestamp(Numbers),
+    Time,
+    Any,
+    Array(Box<Step>),
+    Map(Box<Step>),
+    Struct(Object),
+}
+
+impl Object {
+    /// The field called `name`, looked for first at `expected`, since records tend to keep their order.
+    #[inline]
+    pub(crate) fn find(&self, name: &[u8], expected: usize) -> Option<(usize, &Field)> {
+        let (before, after) = self.fields.split_at_checked(expected).unwrap_or((&self.fields, &[]));
+        for (index, field) in after.iter().take(COMPARED_MAX).enumerate() {
+            if field.name.as_bytes() == name {
+                return Some((expected + index, field));
+            }
+        }
+        if self.fields.len() <= COMPARED_MAX {
+            return before.iter().enumerate().find(|(_, field)| field.name.as_bytes() == name);
+        }
+        let place = *self.places.get(std::str::from_utf8(name).ok()?)?;
+        Some((place, self.fields.get(place)?))
+    }
+}
+
+/// Compiles declared fields against the table's columns, of which `is_record` says whether records may fill them.
+pub(crate) fn compile(members: &[Member], columns: &Fields, is_record: &dyn Fn(&str) -> bool) -> Result<Object, Refusal> {
+    let mut fields = Vec::with_capacity(members.len());
+    for member in members {
+        let found = columns.iter().enumerate().find(|(_, column)| *column.name() == member.name && is_record(&member.name));
+        let Some((place, column)) = found else {
+            return Err(Refusal::new("the table has no such column; evolution is not built yet").under(&member.name));
+        };
+        let step = compile_value(&member.shape, column.data_type()).map_err(|refusal| refusal.under(&member.name))?;
+        fields.push(Field { name: member.name.clone(), column: place, step });
+    }
+    let places = fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place)).collect();
+    let filled = columns.iter().enumerate().filter(|(_, column)| is_record(column.name()));
+    let cells = columns.iter().map(|column| width(column.data_type())).sum::<usize>();
+    let cells = u64::try_from(cells).unwrap_or(u64::MAX);
+    Ok(Object { fields, places, columns: filled.map(|(place, _)| place).collect(), cells })
+}
+
+fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {
+    let step = match (shape, target) {
+        (Shape::Boolean, DataType::Boolean) => Step::Boolean,
+        (Shape::Integer | Shape::Long, DataType::Int32) => Step::Integer,
+        (Shape::Integer | Shape::Long, DataType::Int64) => Step::Long,
+        (Shape::Float, DataType::Float32) => Step::Float,
+        (Shape::Integer | Shape::Float | Shape::Double, DataType::Float64) => Step::Double,
+        (Shape::Decimal(_, _), DataType::Decimal128(precision, scale)) => {
+            Step::Decimal(*precision, u32::try_from(*scale).unwrap_or(0))
+        }
+        (Shape::Text, DataType::Utf8) => Step::Text,
+        (Shape::Binary, DataType::Binary) => Step::Binary,
+        (Shape::Date(numbers), DataType::Date32) => Step::Date(*numbers),
+        (Shape::Timestamp(numbers), DataType::Timestamp(_, Some(_))) => Step::Timestamp(*numbers),
+        (Shape::Time, DataType::Int64) => Step::Time,
+        (Shape::Any, DataType::Utf8) => Step::Any,
+        (Shape::Array(item), DataType::List(target)) => {
+            Step::Array(Box::new(compile_value(item, target.data_type()).map_err(|refusal| refusal.under("[]"))?))
+        }
+        (Shape::Map(value), DataType::Map(entries, _)) => {
+            let Some(target) = map_value(entries.data_type()) else {
+                return Err(mismatch(shape, target));
+            };
+            Step::Map(Box::new(compile_value(value, target.data_type()).map_err(|refusal| refusal.under("[]"))?))
+        }
+        (Shape::Struct(members), DataType::Struct(fields)) => Step::Struct(compile(members, fields, &|_| true)?),
+        (_, _) => return Err(mismatch(shape, target)),
+    };
+    Ok(step)
+}
+
+fn mismatch(shape: &Shape, target: &DataType) -> Refusal {
+    let declared = match shape {
+        Shape::Boolean => "boolean",
+        Shape::Integer => "int",
+        Shape::Long => "long",
+        Shape::Float => "float",
+        Shape::Double => "double",
+        Shape::Decimal(_, _) => "decimal",
+        Shape::Text => "string",
+        Shape::Binary => "binary",
+        Shape::Date(_) => "date",
+        Shape::Timestamp(_) => "timestamp",
+        Shape::Time => "time",
+        Shape::Any => "any JSON",
+        Shape::Array(_) => "array",
+        Shape::Map(_) => "map",
+        Shape::Struct(_) => "struct",
+    };
+    Refusal::new(format!("declared as {declared}, but the table's column is {target}; evolution of columns is not built yet"))
+}

@@ -1,0 +1,152 @@
+//! Numbers as text, turned into integers and decimals exactly or not at all. Does not round.
+
+/// Why a number's text has no exact value in a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inexact {
+    /// Too large.
+    Overflow,
+    /// It has digits after the last place.
+    Fraction,
+    /// No number at all.
+    NotANumber,
+}
+
+/// The whole number that `text` is, if it fits 64 bits; `5.0` and `5e3` are whole.
+#[inline]
+pub(crate) fn long(text: &str) -> Result<i64, Inexact> {
+    // Eighteen digits and a sign cannot overflow.
+    if text.len() <= 18 {
+        let (is_negative, digits) = match text.as_bytes() {
+            [b'-', digits @ ..] => (true, digits),
+            digits => (false, digits),
+        };
+        if digits.iter().all(u8::is_ascii_digit) {
+            let value = digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+            return Ok(if is_negative { -value } else { value });
+        }
+    }
+    unscaled(text, 0).and_then(|value| i64::try_from(value).map_err(|_| Inexact::Overflow))
+}
+
+/// The number that `text` is, times ten to the power of `scale`. Takes a sign, leading zeros and an exponent of any size.
+pub(crate) fn unscaled(text: &str, scale: u32) -> Result<i128, Inexact> {
+    let (is_negative, unsigned) = match text.as_bytes() {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let digits_end = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
+    let (mantissa, exponent) = unsigned.split_at_checked(digits_end).unwrap_or((unsigned, &[]));
+    let point = mantissa.iter().position(|byte| *byte == b'.');
+    let (whole, fraction) = match point.and_then(|point| mantissa.split_at_checked(point)) {
+        Some((whole, [_, fraction @ ..])) if !fraction.is_empty() => (whole, fraction),
+        Some(_) => return Err(Inexact::NotANumber),
+        None => (mantissa, &[][..]),
+    };
+    let all_digits = whole.iter().chain(fraction).all(u8::is_ascii_digit);
+    if whole.is_empty() || !all_digits {
+        return Err(Inexact::NotANumber);
+    }
+    let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
+    let shift = exponent_of(exponent)?.saturating_sub(fraction_digits).saturating_add(i64::from(scale));
+    let magnitude = magnitude(whole.iter().chain(fraction), shift)?;
+    Ok(if is_negative { -magnitude } else { magnitude })
+}
+
+fn exponent_of(text: &[u8]) -> Result<i64, Inexact> {
+    let (is_negative, digits) = match text {
+        [] => return Ok(0),
+        [_, b'-', digits @ ..] => (true, digits),
+        [_, b'+', digits @ ..] | [_, digits @ ..] => (false, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Inexact::NotANumber);
+    }
+    let add = |value: i64, digit: &u8| value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
+    let exponent = digits.iter().fold(0, add);
+    Ok(if is_negative { exponent.saturating_neg() } else { exponent })
+}
+
+/// The digits times ten to the power of `shift`.
+fn magnitude<'a>(digits: impl Iterator<Item = &'a u8>, shift: i64) -> Result<i128, Inexact> {
+    let mut value = 0i128;
+    let mut zeros = 0u32;
+    for digit in digits {
+        if *digit == b'0' {
+            // Zeros count only before another digit.
+            zeros = zeros.saturating_add(u32::from(value != 0));
+            continue;
+        }
+        let power = zeros.checked_add(1).and_then(|zeros| 10i128.checked_pow(zeros));
+        let shifted = power.and_then(|power| value.checked_mul(power));
+        value = if value == 0 { Some(0) } else { shifted }
+            .and_then(|value| value.checked_add(i128::from(digit - b'0')))
+            .ok_or(if shift < -40 { Inexact::Fraction } else { Inexact::Overflow })?;
+        zeros = 0;
+    }
+    if value == 0 {
+        return Ok(0);
+    }
+    match shift.saturating_add(i64::from(zeros)) {
+        shift @ 0.. => {
+            let power = u32::try_from(shift).ok().and_then(|shift| 10i128.checked_pow(shift));
+            power.and_then(|power| value.checked_mul(power)).ok_or(Inexact::Overflow)
+        }
+        // The last digit is not zero, so that no division is exact.
+        _ => Err(Inexact::Fraction),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_in_any_spelling_are_longs() {
+        for (text, expected) in [
+            ("0", Ok(0)),
+            ("-0", Ok(0)),
+            ("5.0", Ok(5)),
+            ("5e3", Ok(5000)),
+            ("-12.50e1", Ok(-125)),
+            ("9223372036854775807", Ok(i64::MAX)),
+            ("-9223372036854775808", Ok(i64::MIN)),
+            ("9223372036854775808", Err(Inexact::Overflow)),
+            ("9007199254740993.0", Ok(9_007_199_254_740_993)),
+            ("0.5", Err(Inexact::Fraction)),
+            ("5.00000000000000000001", Err(Inexact::Fraction)),
+            ("1e400", Err(Inexact::Overflow)),
+            ("1e-400", Err(Inexact::Fraction)),
+            ("0e99999999999999999999", Ok(0)),
+            ("1e99999999999999999999", Err(Inexact::Overflow)),
+            ("1000000000000000000000000000000000000000000e-42", Ok(1)),
+        ] {
+            assert_eq!(long(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn decimals_keep_every_digit_or_are_refused() {
+        for (text, scale, expected) in [
+            ("12345678901234567890.1234567891", 10, Ok(123_456_789_012_345_678_901_234_567_891)),
+            ("1.10", 1, Ok(11)),
+            ("1.11", 1, Err(Inexact::Fraction)),
+            ("+007.50", 2, Ok(750)),
+            ("1E-2", 2, Ok(1)),
+            ("-1e2", 2, Ok(-10000)),
+            ("", 0, Err(Inexact::NotANumber)),
+            ("-", 0, Err(Inexact::NotANumber)),
+            ("1.", 0, Err(Inexact::NotANumber)),
+            (".5", 1, Err(Inexact::NotANumber)),
+            ("1e", 0, Err(Inexact::NotANumber)),
+            ("1e+", 0, Err(Inexact::NotANumber)),
+            ("NaN", 0, Err(Inexact::NotANumber)),
+            ("1 ", 0, Err(Inexact::NotANumber)),
+            ("0x10", 0, Err(Inexact::NotANumber)),
+            ("1.2.3", 3, Err(Inexact::NotANumber)),
+        ] {
+            assert_eq!(unscaled(text, scale), expected, "{text}");
+        }
+        assert_eq!(unscaled(&"9".repeat(5000), 0), Err(Inexact::Overflow));
+    }
+}

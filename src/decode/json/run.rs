@@ -1,0 +1,337 @@
+//! Runs compiled steps: reads a record's JSON and appends to the columns. A fault leaves columns of uneven length, which the caller cuts back.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::compile::{Object, Step};
+use super::number::{self, Inexact};
+use super::scan::{Scanner, Text, unescape};
+use crate::config::settings::UnknownFields;
+use crate::decode::avro::fits;
+use crate::decode::builder::{Bytes, Column, Data, List, Map, Struct};
+use crate::decode::reject::{Code, Fault, Outcome, Shown, shorten};
+use crate::decode::time;
+use crate::decode::types::json::Numbers;
+
+/// How many values one record may become, so that a small record cannot fill the memory through wide objects.
+const CELLS_MAX: u64 = 1 << 24;
+
+/// What a record's reading carries along.
+#[derive(Debug)]
+struct Run<'a> {
+    scanner: Scanner<'a>,
+    unknown_fields: UnknownFields,
+    ignored: u64,
+    cells_left: u64,
+}
+
+/// What a record that was read has cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    /// Fields without a column.
+    pub(crate) ignored: u64,
+    /// Values that the record became.
+    pub(crate) cells: u64,
+}
+
+/// Appends one record, all of `bytes`, to the columns, which hold `row` rows.
+pub(crate) fn run(
+    object: &Object,
+    unknown_fields: UnknownFields,
+    bytes: &[u8],
+    columns: &mut [Column],
+    row: usize,
+) -> Outcome<Done> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
+    let mut run = Run { scanner: Scanner::new(text), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
+    if run.scanner.peek() != Some(b'{') {
+        return Err(match run.scanner.peek() {
+            None => Fault::new(Code::EmptyPayload, "the value is only white space"),
+            Some(_) => run.scanner.mismatch("a JSON object"),
+        });
+    }
+    run.members(object, columns, row)?;
+    run.scanner.finish()?;
+    Ok(Done { ignored: run.ignored, cells: CELLS_MAX - run.cells_left })
+}
+
+impl Run<'_> {
+    /// Reads an object, whose brace is next, into sibling columns that hold `row` values.
+    fn members(&mut self, object: &Object, columns: &mut [Column], row: usize) -> Outcome {
+        self.spend(object.cells)?;
+        self.scanner.open()?;
+        let mut expected = 0;
+        let mut is_first = true;
+        while !self.scanner.accept(b'}') {
+            self.scanner.separate(is_first)?;
+            is_first = false;
+            let name = self.scanner.name()?;
+            let Some((place, field)) = object.find(&name, expected) else {
+                self.unknown(&name)?;
+                continue;
+            };
+            expected = place + 1;
+            let Some(column) = columns.get_mut(field.column) else {
+                return Err(uneven());
+            };
+            if column.len() > row {
+                return Err(Fault::new(Code::DuplicateField, "the object has the field twice").in_field(&field.name));
+            }
+            if let Err(fault) = self.value(&field.step, column) {
+                return Err(fault.in_field(&field.name));
+            }
+        }
+        self.scanner.close();
+        for place in &object.columns {
+            let column = columns.get_mut(*place).ok_or_else(uneven)?;
+            if column.len() == row {
+                column.push_null()?;
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn unknown(&mut self, name: &[u8]) -> Outcome {
+        let name = String::from_utf8_lossy(name);
+        match self.unknown_fields {
+            UnknownFields::Reject => {
+                let message = format!("no column takes the field {:?} (value.unknown_fields: reject)", shorten(&name));
+                Err(Fault::new(Code::UnknownField, message).in_field(&shorten(&name)))
+            }
+            UnknownFields::Ignore => {
+                self.scanner.any().map_err(|fault| fault.in_field(&shorten(&name)))?;
+                self.ignored += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn spend(&mut self, cells: u64) -> Outcome {
+        match self.cells_left.checked_sub(cells) {
+            Some(left) => {
+                self.cells_left = left;
+                Ok(())
+            }
+            None => Err(Fault::new(Code::TooLarge, format!("the value becomes more than {CELLS_MAX} values"))),
+        }
+    }
+
+    fn value(&mut self, step: &Step, column: &mut Column) -> Outcome {
+        let Some(first) = self.scanner.peek() else {
+            return Err(self.scanner.malformed("a value"));
+        };
+        if first == b'n' {
+            self.scanner.literal("null")?;
+            return column.push_null();
+        }
+        match (step, &mut column.data, first) {
+            (Step::Text, Data::Text(column), b'"') => self.text(column),
+            (Step::Long, Data::Long(column), b'-' | b'0'..=b'9') => {
+                column.push(self.long()?);
+                Ok(())
+            }
+            (Step::Double, Data::Double(column), b'-' | b'0'..=b'9') => {
+                column.push(self.double()?);
+                Ok(())
+            }
+            (Step::Struct(object), Data::Struct(column), b'{') => self.object(object, column),
+            (Step::Array(item), Data::List(column), b'[') => self.array(item, column),
+            (Step::Map(value), Data::Map(column), b'{') => self.map(value, column),
+            (Step::Boolean, Data::Boolean(column), b't') => {
+                self.scanner.literal("true")?;
+                column.push(true);
+                Ok(())
+            }
+            (Step::Boolean, Data::Boolean(column), b'f') => {
+                self.scanner.literal("false")?;
+                column.push(false);
+                Ok(())
+            }
+            (_, _, _) => self.rare_value(step, column, first),
+        }
+    }
+
+    fn rare_value(&mut self, step: &Step, column: &mut Column, first: u8) -> Outcome {
+        match (step, &mut column.data, first) {
+            (Step::Integer, Data::Int(column), b'-' | b'0'..=b'9') => {
+                let value = self.long()?;
+                column.push(i32::try_from(value).map_err(|_| out_of_range(&value.to_string(), "an int"))?);
+            }
+            (Step::Float, Data::Float(column), b'-' | b'0'..=b'9') => {
+                let text = self.scanner.number()?;
+                let value = text.parse::<f32>().ok().filter(|value| value.is_finite());
+                column.push(value.ok_or_else(|| out_of_range(text, "a float"))?);
+            }
+            (Step::Decimal(precision, scale), Data::Decimal(column), b'-' | b'0'..=b'9') => {
+                column.push(unscaled(self.scanner.number()?, *precision, *scale)?);
+            }
+            (Step::Decimal(precision, scale), Data::Decimal(column), b'"') => {
+                let text = self.plain_text("a decimal", Code::InvalidNumber)?;
+                let text = std::str::from_utf8(text).unwrap_or("");
+                column.push(unscaled(text, *precision, *scale)?);
+            }
+            (Step::Binary, Data::Binary(column), b'"') => self.binary(column)?,
+            (Step::Timestamp(_), Data::Long(column), b'"') => {
+                let text = self.plain_text("a date and time", Code::InvalidTimestamp)?;
+                column.push(time::parse_timestamp(text).map_err(|code| bad_timestamp(code, text))?);
+            }
+            (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => column.push(self.long()?),
+            (Step::Date(_), Data::Int(column), b'"') => {
+                let text = self.plain_text("a date", Code::InvalidDate)?;
+                let days = time::parse_date(text);
+                column.push(days.ok_or_else(|| Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(text))))?);
+            }
+            (Step::Date(Numbers::Allowed), Data::Int(column), b'-' | b'0'..=b'9') => {
+                let days = self.long()?;
+                column.push(i32::try_from(days).map_err(|_| out_of_range(&days.to_string(), "a date"))?);
+            }
+            (Step::Time, Data::Long(column), b'"') => {
+                let text = self.plain_text("a time of day", Code::InvalidTime)?;
+                let micros = time::parse_time(text);
+                column.push(micros.ok_or_else(|| Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(text))))?);
+            }
+            (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?.as_bytes())?,
+            (step, _, _) => return Err(self.scanner.mismatch(expected(step))),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn text(&mut self, column: &mut Bytes) -> Outcome {
+        match self.scanner.string()? {
+            Text::Plain(text) => column.push(text),
+            Text::Escaped(raw) => {
+                unescape(raw, column.open())?;
+                column.end()
+            }
+        }
+    }
+
+    /// The string that is next, which needs no escape in any of its valid forms.
+    fn plain_text(&mut self, what: &str, code: Code) -> Outcome<&[u8]> {
+        match self.scanner.string()? {
+            Text::Plain(text) => Ok(text),
+            Text::Escaped(raw) => Err(Fault::new(code, format!("{} is no {what}", Shown(raw)))),
+        }
+    }
+
+    fn binary(&mut self, column: &mut Bytes) -> Outcome {
+        let (text, unescaped);
+        match self.scanner.string()? {
+            Text::Plain(plain) => text = plain,
+            // A slash may be escaped.
+            Text::Escaped(raw) => {
+                let mut buffer = Vec::with_capacity(raw.len());
+                unescape(raw, &mut buffer)?;
+                unescaped = buffer;
+                text = &unescaped;
+            }
+        }
+        if STANDARD.decode_vec(text, column.open()).is_err() {
+            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(text))));
+        }
+        column.end()
+    }
+
+    #[inline]
+    fn long(&mut self) -> Outcome<i64> {
+        let text = self.scanner.number()?;
+        number::long(text).map_err(|_| out_of_range(text, "a whole number of 64 bits"))
+    }
+
+    #[inline]
+    fn double(&mut self) -> Outcome<f64> {
+        let text = self.scanner.number()?;
+        match text.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(value),
+            Ok(_) | Err(_) => Err(out_of_range(text, "a double")),
+        }
+    }
+
+    fn object(&mut self, object: &Object, column: &mut Struct) -> Outcome {
+        let row = column.len();
+        self.members(object, &mut column.members, row)?;
+        column.end();
+        Ok(())
+    }
+
+    fn array(&mut self, item: &Step, column: &mut List) -> Outcome {
+        self.scanner.open()?;
+        let mut index = 0;
+        while !self.scanner.accept(b']') {
+            self.scanner.separate(index == 0)?;
+            if let Err(fault) = self.value(item, &mut column.item) {
+                return Err(fault.at_index(index));
+            }
+            index += 1;
+        }
+        self.scanner.close();
+        column.end()
+    }
+
+    fn map(&mut self, step: &Step, column: &mut Map) -> Outcome {
+        self.scanner.open()?;
+        let mut is_first = true;
+        while !self.scanner.accept(b'}') {
+            self.scanner.separate(is_first)?;
+            is_first = false;
+            let name = self.scanner.name()?;
+            column.keys.push(&name)?;
+            if let Err(fault) = self.value(step, &mut column.values) {
+                return Err(fault.at_key(&name));
+            }
+        }
+        self.scanner.close();
+        column.end()
+    }
+}
+
+fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
+    let fault = match number::unscaled(text, scale) {
+        Ok(value) if fits(value, precision) => return Ok(value),
+        Err(Inexact::NotANumber) => Fault::new(Code::InvalidNumber, format!("{:?} is no number", shorten(text))),
+        Ok(_) | Err(Inexact::Overflow | Inexact::Fraction) => {
+            Fault::new(Code::DecimalOverflow, format!("{} does not fit decimal({precision}, {scale}) exactly", shorten(text)))
+        }
+    };
+    Err(fault)
+}
+
+#[cold]
+fn bad_timestamp(code: Code, text: &[u8]) -> Box<Fault> {
+    let shown = Shown(text);
+    Fault::new(code, match code {
+        Code::TimestampWithoutZone => format!("{shown} has no zone: add Z or an offset such as +01:00"),
+        _ => format!("{shown} is no ISO 8601 date and time of at most microseconds"),
+    })
+}
+
+#[cold]
+fn out_of_range(text: &str, what: &str) -> Box<Fault> {
+    Fault::new(Code::OutOfRange, format!("{} does not fit {what} exactly", shorten(text)))
+}
+
+fn expected(step: &Step) -> &'static str {
+    match step {
+        Step::Boolean => "true or false",
+        Step::Integer | Step::Long => "a whole number",
+        Step::Float | Step::Double => "a number",
+        Step::Decimal(_, _) => "a number or a number in a string",
+        Step::Text => "a string",
+        Step::Binary => "a string of base64",
+        Step::Date(_) => "a date as a string",
+        Step::Timestamp(_) => "a date and time as a string",
+        Step::Time => "a time of day as a string",
+        Step::Any => "a JSON value",
+        Step::Array(_) => "an array",
+        Step::Map(_) | Step::Struct(_) => "an object",
+    }
+}
+
+/// Steps and columns are compiled from the same target, so this is a bug of ours; it rejects the record rather than the process.
+#[cold]
+fn uneven() -> Box<Fault> {
+    Fault::new(Code::TypeMismatch, "the compiled steps do not fit the columns (a bug of Lakeward)")
+}
