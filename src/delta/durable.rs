@@ -229,7 +229,9 @@ impl Place {
             .ancestors()
             .skip(1)
             .take_while(|above| self.is_new_directory && above.starts_with(&self.root));
-        above.map(|above| File::open(above)?.sync_all()).collect()
+        above
+            .into_iter()
+            .try_for_each(|above| File::open(above)?.sync_all())
     }
 }
 
