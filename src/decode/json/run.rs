@@ -1,10 +1,12 @@
 //! Runs compiled steps: reads a record's JSON and appends to the columns. A fault leaves columns of uneven length, which the caller cuts back.
 
+use std::cell::Cell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::compile::{Object, Step};
-use super::number::{self, Inexact};
+use super::compile::{Field, Object, Step};
+use super::number::{self, Inexact, Short};
 use super::scan::{Scanner, Text, unescape};
 use crate::config::settings::UnknownFields;
 use crate::decode::avro::fits;
@@ -15,6 +17,9 @@ use crate::decode::types::json::Numbers;
 
 /// How many values one record may become, so that a small record cannot fill the memory through wide objects.
 const CELLS_MAX: u64 = 1 << 24;
+
+/// How many fields are expected, one after the other, before a name is looked up.
+const CHAIN_MAX: usize = 4;
 
 /// What a record's reading carries along.
 #[derive(Debug)]
@@ -42,9 +47,12 @@ pub(crate) fn run(
     columns: &mut [Column],
     row: usize,
 ) -> Outcome<Done> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
-    let mut run = Run { scanner: Scanner::new(text), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
+    // Most text is ASCII, for which this is the quicker check.
+    if !bytes.is_ascii() {
+        std::str::from_utf8(bytes)
+            .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
+    }
+    let mut run = Run { scanner: Scanner::new(bytes), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
     if run.scanner.peek() != Some(b'{') {
         return Err(match run.scanner.peek() {
             None => Fault::new(Code::EmptyPayload, "the value is only white space"),
@@ -61,17 +69,15 @@ impl Run<'_> {
     fn members(&mut self, object: &Object, columns: &mut [Column], row: usize) -> Outcome {
         self.spend(object.cells)?;
         self.scanner.open()?;
-        let mut expected = 0;
+        let mut expected = &object.first;
         let mut is_first = true;
         while !self.scanner.accept(b'}') {
             self.scanner.separate(is_first)?;
             is_first = false;
-            let name = self.scanner.name()?;
-            let Some((place, field)) = object.find(&name, expected) else {
-                self.unknown(&name)?;
+            let Some(field) = self.field(object, expected)? else {
                 continue;
             };
-            expected = place + 1;
+            expected = &field.follower;
             let Some(column) = columns.get_mut(field.column) else {
                 return Err(uneven());
             };
@@ -90,6 +96,31 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reads a field's name and colon; a field that nothing takes is dealt with here. `expected` learns what came.
+    #[inline]
+    fn field<'o>(&mut self, object: &'o Object, expected: &Cell<usize>) -> Outcome<Option<&'o Field>> {
+        self.scanner.peek();
+        let mut place = expected.get();
+        // Fields that are left out now and then make the chain longer than one.
+        for _ in 0..CHAIN_MAX {
+            let Some(field) = object.at(place) else {
+                break;
+            };
+            if self.scanner.accept_name(&field.quoted_name) {
+                self.scanner.expect(b':', "a colon")?;
+                return Ok(Some(field));
+            }
+            place = field.follower.get();
+        }
+        let name = self.scanner.name()?;
+        let found = object.find(&name);
+        match found {
+            Some(field) => expected.set(field.place),
+            None => self.unknown(&name)?,
+        }
+        Ok(found)
     }
 
     #[cold]
@@ -192,7 +223,7 @@ impl Run<'_> {
                 let micros = time::parse_time(text);
                 column.push(micros.ok_or_else(|| Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(text))))?);
             }
-            (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?.as_bytes())?,
+            (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?)?,
             (step, _, _) => return Err(self.scanner.mismatch(expected(step))),
         }
         Ok(())
@@ -237,12 +268,18 @@ impl Run<'_> {
 
     #[inline]
     fn long(&mut self) -> Outcome<i64> {
+        if let Some(value) = self.scanner.short_number_of(Short::long) {
+            return Ok(value);
+        }
         let text = self.scanner.number()?;
         number::long(text).map_err(|_| out_of_range(text, "a whole number of 64 bits"))
     }
 
     #[inline]
     fn double(&mut self) -> Outcome<f64> {
+        if let Some(value) = self.scanner.short_number_of(Short::double) {
+            return Ok(value);
+        }
         let text = self.scanner.number()?;
         match text.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
@@ -289,6 +326,10 @@ impl Run<'_> {
 }
 
 fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
+    let short = Short::read(text.as_bytes()).filter(|(_, length)| *length == text.len());
+    if let Some(value) = short.and_then(|(short, _)| short.unscaled(scale)).filter(|value| fits(*value, precision)) {
+        return Ok(value);
+    }
     let fault = match number::unscaled(text, scale) {
         Ok(value) if fits(value, precision) => return Ok(value),
         Err(Inexact::NotANumber) => Fault::new(Code::InvalidNumber, format!("{:?} is no number", shorten(text))),

@@ -6,4 +6,5 @@ mod json_oracle;
 mod avro_oracle;
 mod registry;
 mod schemas;
+mod speed;
 mod support;
