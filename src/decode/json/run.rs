@@ -1,5 +1,6 @@
 //! Runs compiled steps: reads a record's JSON and appends to the columns. A fault leaves columns of uneven length, which the caller cuts back.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use base64::Engine as _;
@@ -64,7 +65,7 @@ pub(crate) fn run(
     Ok(Done { ignored: run.ignored, cells: CELLS_MAX - run.cells_left })
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Reads an object, whose brace is next, into sibling columns that hold `row` values.
     fn members(&mut self, object: &Object, columns: &mut [Column], row: usize) -> Outcome {
         self.spend(object.cells)?;
@@ -199,29 +200,28 @@ impl Run<'_> {
                 column.push(unscaled(self.scanner.number()?, *precision, *scale)?);
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'"') => {
-                let text = self.plain_text("a decimal", Code::InvalidNumber)?;
-                let text = std::str::from_utf8(text).unwrap_or("");
-                column.push(unscaled(text, *precision, *scale)?);
+                let text = self.short_text()?;
+                column.push(unscaled(&String::from_utf8_lossy(&text), *precision, *scale)?);
             }
             (Step::Binary, Data::Binary(column), b'"') => self.binary(column)?,
             (Step::Timestamp(_), Data::Long(column), b'"') => {
-                let text = self.plain_text("a date and time", Code::InvalidTimestamp)?;
-                column.push(time::parse_timestamp(text).map_err(|code| bad_timestamp(code, text))?);
+                let text = self.short_text()?;
+                column.push(time::parse_timestamp(&text).map_err(|code| bad_timestamp(code, &text))?);
             }
             (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => column.push(self.long()?),
             (Step::Date(_), Data::Int(column), b'"') => {
-                let text = self.plain_text("a date", Code::InvalidDate)?;
-                let days = time::parse_date(text);
-                column.push(days.ok_or_else(|| Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(text))))?);
+                let text = self.short_text()?;
+                let bad_date = || Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(&text)));
+                column.push(time::parse_date(&text).ok_or_else(bad_date)?);
             }
             (Step::Date(Numbers::Allowed), Data::Int(column), b'-' | b'0'..=b'9') => {
                 let days = self.long()?;
                 column.push(i32::try_from(days).map_err(|_| out_of_range(&days.to_string(), "a date"))?);
             }
             (Step::Time, Data::Long(column), b'"') => {
-                let text = self.plain_text("a time of day", Code::InvalidTime)?;
-                let micros = time::parse_time(text);
-                column.push(micros.ok_or_else(|| Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(text))))?);
+                let text = self.short_text()?;
+                let bad_time = || Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(&text)));
+                column.push(time::parse_time(&text).ok_or_else(bad_time)?);
             }
             (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?)?,
             (step, _, _) => return Err(self.scanner.mismatch(expected(step))),
@@ -240,28 +240,22 @@ impl Run<'_> {
         }
     }
 
-    /// The string that is next, which needs no escape in any of its valid forms.
-    fn plain_text(&mut self, what: &str, code: Code) -> Outcome<&[u8]> {
+    /// The string that is next, with its escapes resolved: some serialisers escape a plus sign or a slash.
+    fn short_text(&mut self) -> Outcome<Cow<'a, [u8]>> {
         match self.scanner.string()? {
-            Text::Plain(text) => Ok(text),
-            Text::Escaped(raw) => Err(Fault::new(code, format!("{} is no {what}", Shown(raw)))),
+            Text::Plain(text) => Ok(Cow::Borrowed(text)),
+            Text::Escaped(raw) => {
+                let mut text = Vec::with_capacity(raw.len());
+                unescape(raw, &mut text)?;
+                Ok(Cow::Owned(text))
+            }
         }
     }
 
     fn binary(&mut self, column: &mut Bytes) -> Outcome {
-        let (text, unescaped);
-        match self.scanner.string()? {
-            Text::Plain(plain) => text = plain,
-            // A slash may be escaped.
-            Text::Escaped(raw) => {
-                let mut buffer = Vec::with_capacity(raw.len());
-                unescape(raw, &mut buffer)?;
-                unescaped = buffer;
-                text = &unescaped;
-            }
-        }
-        if STANDARD.decode_vec(text, column.open()).is_err() {
-            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(text))));
+        let text = self.short_text()?;
+        if STANDARD.decode_vec(&text, column.open()).is_err() {
+            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(&text))));
         }
         column.end()
     }
