@@ -337,10 +337,10 @@ fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
 #[cold]
 fn bad_timestamp(code: Code, text: &[u8]) -> Box<Fault> {
     let shown = Shown(text);
-    Fault::new(code, match code {
-        Code::TimestampWithoutZone => format!("{shown} has no zone: add Z or an offset such as +01:00"),
-        _ => format!("{shown} is no ISO 8601 date and time of at most microseconds"),
-    })
+    if code == Code::TimestampWithoutZone {
+        return Fault::new(code, format!("{shown} has no zone: add Z or an offset such as +01:00"));
+    }
+    Fault::new(code, format!("{shown} is no ISO 8601 date and time of at most microseconds"))
 }
 
 #[cold]

@@ -199,8 +199,11 @@ fn what_is_json_is_what_serde_json_takes() {
         }
         let text = format!("{{\"x\":{value}}}");
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
-        // serde_json does not look at what it ignores: text is read as text here, and duplicates are for columns only.
-        let is_text = serde_json::from_str::<Json>(&text).is_ok();
+        // serde_json does not look into strings that it ignores, so that they are read here; a number beyond a double is still JSON.
+        let is_text = match serde_json::from_str::<Json>(&text) {
+            Ok(_) => true,
+            Err(error) => error.to_string().contains("number out of range"),
+        };
         let appended = append(&mut decoder, &[text.as_bytes()]);
         let is_reject = appended.counts.rejects == 1;
         assert_eq!(is_reject, !(is_json && is_text), "seed {seed}: {text:?}: {:?}", appended.rejects);

@@ -30,10 +30,10 @@ const REFUSED: &[&str] = &[
 pub(crate) fn members(text: &str) -> Result<Vec<Member>, Refusal> {
     let root: Value = serde_json::from_str(text).map_err(|error| Refusal::new(format!("the JSON Schema is not JSON: {error}")))?;
     let mut walk = Walk { root: &root, open: Vec::new(), depth: 0, columns: 0 };
-    match walk.shape(&root)? {
-        Shape::Struct(members) => Ok(members),
-        _ => Err(Refusal::new("the root of the JSON Schema must be an object with `properties`")),
-    }
+    let Shape::Struct(members) = walk.shape(&root)? else {
+        return Err(Refusal::new("the root of the JSON Schema must be an object with `properties`"));
+    };
+    Ok(members)
 }
 
 struct Walk<'a> {
