@@ -294,12 +294,13 @@ impl Compiler<'_> {
         let is_members = matches!(shape, Union::Members(_));
         let mut compiled = Vec::with_capacity(branches.len());
         for branch in branches {
-            let step = match branch {
-                Node::Null => Branch::Null,
-                other if is_members => Branch::Same(self.step_or_refusal(other, target)),
-                other => Branch::Same(self.step(other, target)?),
-            };
-            compiled.push(step);
+            compiled.push(if *branch == Node::Null {
+                Branch::Null
+            } else if is_members {
+                Branch::Same(self.step_or_refusal(branch, target))
+            } else {
+                Branch::Same(self.step(branch, target)?)
+            });
         }
         Ok(Step::Union(compiled))
     }

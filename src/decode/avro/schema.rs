@@ -46,6 +46,13 @@ pub(crate) enum Node {
     Named(usize),
 }
 
+impl Node {
+    /// The place of a named type.
+    pub(crate) fn place(&self) -> Option<usize> {
+        if let Node::Named(place) = self { Some(*place) } else { None }
+    }
+}
+
 /// Logical types of `long` that are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -116,10 +123,10 @@ impl Schema {
 
     /// The fewest bytes that a value takes.
     pub(crate) fn bytes_min(&self, node: &Node) -> usize {
-        match node {
-            Node::Named(place) => self.bytes_min.get(*place).copied().unwrap_or(0),
-            other => self.measure(other, &mut []),
+        if let Node::Named(place) = node {
+            return self.bytes_min.get(*place).copied().unwrap_or(0);
         }
+        self.measure(node, &mut [])
     }
 
     /// Measures a type once; what it holds of itself counts as nothing.

@@ -1,21 +1,25 @@
 //! Compiles declared fields against the columns of a table into steps: what to read and which column to append to. Does not read records.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Fields};
+use serde_json::Value;
 
 use crate::decode::builder::map_value;
 use crate::decode::types::Refusal;
 use crate::decode::types::json::{Member, Numbers, Shape};
 use crate::decode::types::width;
 
-/// Up to how many fields are compared one by one before the names are looked up.
-const COMPARED_MAX: usize = 16;
+/// Up to how many fields a walk over all of them is quicker than a hash.
+const LISTED_MAX: usize = 32;
 
 /// How the fields of an object reach the columns.
 #[derive(Debug)]
 pub(crate) struct Object {
     fields: Vec<Field>,
+    /// The place of the field that the last object began with.
+    pub(crate) first: Cell<usize>,
     places: HashMap<String, usize>,
     /// The columns that the object fills; null where a record has no such field.
     pub(crate) columns: Vec<usize>,
@@ -26,6 +30,12 @@ pub(crate) struct Object {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) name: String,
+    /// The name in its quotes, as records mostly spell it.
+    pub(crate) quoted_name: Vec<u8>,
+    /// Its place among the fields.
+    pub(crate) place: usize,
+    /// The place of the field that came after it last, since records of one producer keep their order.
+    pub(crate) follower: Cell<usize>,
     /// The place of the column among its siblings.
     pub(crate) column: usize,
     pub(crate) step: Step,
@@ -52,26 +62,18 @@ pub(crate) enum Step {
 }
 
 impl Object {
-    /// The field called `name`, looked for first at `expected`, since records tend to keep their order.
+    /// The field at a place.
     #[inline]
-    pub(crate) fn find(&self, name: &[u8], expected: usize) -> Option<(usize, &Field)> {
-        let (before, after) = self
-            .fields
-            .split_at_checked(expected)
-            .unwrap_or((&self.fields, &[]));
-        for (index, field) in after.iter().take(COMPARED_MAX).enumerate() {
-            if field.name.as_bytes() == name {
-                return Some((expected + index, field));
-            }
+    pub(crate) fn at(&self, place: usize) -> Option<&Field> {
+        self.fields.get(place)
+    }
+
+    /// The field called `name`.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Field> {
+        if self.fields.len() <= LISTED_MAX {
+            return self.fields.iter().find(|field| field.name.as_bytes() == name);
         }
-        if self.fields.len() <= COMPARED_MAX {
-            return before
-                .iter()
-                .enumerate()
-                .find(|(_, field)| field.name.as_bytes() == name);
-        }
-        let place = *self.places.get(std::str::from_utf8(name).ok()?)?;
-        Some((place, self.fields.get(place)?))
+        self.fields.get(*self.places.get(std::str::from_utf8(name).ok()?)?)
     }
 }
 
@@ -82,24 +84,15 @@ pub(crate) fn compile(
     is_record: &dyn Fn(&str) -> bool,
 ) -> Result<Object, Refusal> {
     let mut fields = Vec::with_capacity(members.len());
-    for member in members {
-        let found = columns
-            .iter()
-            .enumerate()
-            .find(|(_, column)| *column.name() == member.name && is_record(&member.name));
-        let Some((place, column)) = found else {
-            return Err(
-                Refusal::new("the table has no such column; evolution is not built yet")
-                    .under(&member.name),
-            );
+    for (place, member) in members.iter().enumerate() {
+        let found = columns.iter().enumerate().find(|(_, column)| *column.name() == member.name && is_record(&member.name));
+        let Some((column_place, column)) = found else {
+            return Err(Refusal::new("the table has no such column; evolution is not built yet").under(&member.name));
         };
-        let step = compile_value(&member.shape, column.data_type())
-            .map_err(|refusal| refusal.under(&member.name))?;
-        fields.push(Field {
-            name: member.name.clone(),
-            column: place,
-            step,
-        });
+        let step = compile_value(&member.shape, column.data_type()).map_err(|refusal| refusal.under(&member.name))?;
+        let quoted_name = Value::from(member.name.as_str()).to_string().into_bytes();
+        let follower = Cell::new(place + 1);
+        fields.push(Field { name: member.name.clone(), quoted_name, place, follower, column: column_place, step });
     }
     let places = fields
         .iter()
@@ -115,12 +108,7 @@ pub(crate) fn compile(
         .map(|column| width(column.data_type()))
         .sum::<usize>();
     let cells = u64::try_from(cells).unwrap_or(u64::MAX);
-    Ok(Object {
-        fields,
-        places,
-        columns: filled.map(|(place, _)| place).collect(),
-        cells,
-    })
+    Ok(Object { fields, first: Cell::new(0), places, columns: filled.map(|(place, _)| place).collect(), cells })
 }
 
 fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {

@@ -1,10 +1,13 @@
 //! Runs compiled steps: reads a record's JSON and appends to the columns. A fault leaves columns of uneven length, which the caller cuts back.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::compile::{Object, Step};
-use super::number::{self, Inexact};
+use super::compile::{Field, Object, Step};
+use super::number::{self, Inexact, Short};
 use super::scan::{Scanner, Text, unescape};
 use crate::config::settings::UnknownFields;
 use crate::decode::avro::fits;
@@ -15,6 +18,9 @@ use crate::decode::types::json::Numbers;
 
 /// How many values one record may become, so that a small record cannot fill the memory through wide objects.
 const CELLS_MAX: u64 = 1 << 24;
+
+/// How many fields are expected, one after the other, before a name is looked up.
+const CHAIN_MAX: usize = 4;
 
 /// What a record's reading carries along.
 #[derive(Debug)]
@@ -42,18 +48,12 @@ pub(crate) fn run(
     columns: &mut [Column],
     row: usize,
 ) -> Outcome<Done> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        Fault::new(
-            Code::InvalidUtf8,
-            format!("the JSON text is not UTF-8: {error}"),
-        )
-    })?;
-    let mut run = Run {
-        scanner: Scanner::new(text),
-        unknown_fields,
-        ignored: 0,
-        cells_left: CELLS_MAX,
-    };
+    // Most text is ASCII, for which this is the quicker check.
+    if !bytes.is_ascii() {
+        std::str::from_utf8(bytes)
+            .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
+    }
+    let mut run = Run { scanner: Scanner::new(bytes), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
     if run.scanner.peek() != Some(b'{') {
         return Err(match run.scanner.peek() {
             None => Fault::new(Code::EmptyPayload, "the value is only white space"),
@@ -68,22 +68,20 @@ pub(crate) fn run(
     })
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Reads an object, whose brace is next, into sibling columns that hold `row` values.
     fn members(&mut self, object: &Object, columns: &mut [Column], row: usize) -> Outcome {
         self.spend(object.cells)?;
         self.scanner.open()?;
-        let mut expected = 0;
+        let mut expected = &object.first;
         let mut is_first = true;
         while !self.scanner.accept(b'}') {
             self.scanner.separate(is_first)?;
             is_first = false;
-            let name = self.scanner.name()?;
-            let Some((place, field)) = object.find(&name, expected) else {
-                self.unknown(&name)?;
+            let Some(field) = self.field(object, expected)? else {
                 continue;
             };
-            expected = place + 1;
+            expected = &field.follower;
             let Some(column) = columns.get_mut(field.column) else {
                 return Err(uneven());
             };
@@ -105,6 +103,31 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reads a field's name and colon; a field that nothing takes is dealt with here. `expected` learns what came.
+    #[inline]
+    fn field<'o>(&mut self, object: &'o Object, expected: &Cell<usize>) -> Outcome<Option<&'o Field>> {
+        self.scanner.peek();
+        let mut place = expected.get();
+        // Fields that are left out now and then make the chain longer than one.
+        for _ in 0..CHAIN_MAX {
+            let Some(field) = object.at(place) else {
+                break;
+            };
+            if self.scanner.accept_name(&field.quoted_name) {
+                self.scanner.expect(b':', "a colon")?;
+                return Ok(Some(field));
+            }
+            place = field.follower.get();
+        }
+        let name = self.scanner.name()?;
+        let found = object.find(&name);
+        match found {
+            Some(field) => expected.set(field.place),
+            None => self.unknown(&name)?,
+        }
+        Ok(found)
     }
 
     #[cold]
@@ -193,27 +216,21 @@ impl Run<'_> {
                 column.push(unscaled(self.scanner.number()?, *precision, *scale)?);
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'"') => {
-                let text = self.plain_text("a decimal", Code::InvalidNumber)?;
-                let text = std::str::from_utf8(text).unwrap_or("");
-                column.push(unscaled(text, *precision, *scale)?);
+                let text = self.short_text()?;
+                column.push(unscaled(&String::from_utf8_lossy(&text), *precision, *scale)?);
             }
             (Step::Binary, Data::Binary(column), b'"') => self.binary(column)?,
             (Step::Timestamp(_), Data::Long(column), b'"') => {
-                let text = self.plain_text("a date and time", Code::InvalidTimestamp)?;
-                column.push(time::parse_timestamp(text).map_err(|code| bad_timestamp(code, text))?);
+                let text = self.short_text()?;
+                column.push(time::parse_timestamp(&text).map_err(|code| bad_timestamp(code, &text))?);
             }
             (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => {
                 column.push(self.long()?)
             }
             (Step::Date(_), Data::Int(column), b'"') => {
-                let text = self.plain_text("a date", Code::InvalidDate)?;
-                let days = time::parse_date(text);
-                column.push(days.ok_or_else(|| {
-                    Fault::new(
-                        Code::InvalidDate,
-                        format!("{} is no date yyyy-mm-dd", Shown(text)),
-                    )
-                })?);
+                let text = self.short_text()?;
+                let bad_date = || Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(&text)));
+                column.push(time::parse_date(&text).ok_or_else(bad_date)?);
             }
             (Step::Date(Numbers::Allowed), Data::Int(column), b'-' | b'0'..=b'9') => {
                 let days = self.long()?;
@@ -222,16 +239,11 @@ impl Run<'_> {
                 );
             }
             (Step::Time, Data::Long(column), b'"') => {
-                let text = self.plain_text("a time of day", Code::InvalidTime)?;
-                let micros = time::parse_time(text);
-                column.push(micros.ok_or_else(|| {
-                    Fault::new(
-                        Code::InvalidTime,
-                        format!("{} is no time of day in UTC", Shown(text)),
-                    )
-                })?);
+                let text = self.short_text()?;
+                let bad_time = || Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(&text)));
+                column.push(time::parse_time(&text).ok_or_else(bad_time)?);
             }
-            (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?.as_bytes())?,
+            (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?)?,
             (step, _, _) => return Err(self.scanner.mismatch(expected(step))),
         }
         Ok(())
@@ -248,43 +260,40 @@ impl Run<'_> {
         }
     }
 
-    /// The string that is next, which needs no escape in any of its valid forms.
-    fn plain_text(&mut self, what: &str, code: Code) -> Outcome<&[u8]> {
+    /// The string that is next, with its escapes resolved: some serialisers escape a plus sign or a slash.
+    fn short_text(&mut self) -> Outcome<Cow<'a, [u8]>> {
         match self.scanner.string()? {
-            Text::Plain(text) => Ok(text),
-            Text::Escaped(raw) => Err(Fault::new(code, format!("{} is no {what}", Shown(raw)))),
+            Text::Plain(text) => Ok(Cow::Borrowed(text)),
+            Text::Escaped(raw) => {
+                let mut text = Vec::with_capacity(raw.len());
+                unescape(raw, &mut text)?;
+                Ok(Cow::Owned(text))
+            }
         }
     }
 
     fn binary(&mut self, column: &mut Bytes) -> Outcome {
-        let (text, unescaped);
-        match self.scanner.string()? {
-            Text::Plain(plain) => text = plain,
-            // A slash may be escaped.
-            Text::Escaped(raw) => {
-                let mut buffer = Vec::with_capacity(raw.len());
-                unescape(raw, &mut buffer)?;
-                unescaped = buffer;
-                text = &unescaped;
-            }
-        }
-        if STANDARD.decode_vec(text, column.open()).is_err() {
-            return Err(Fault::new(
-                Code::InvalidBinary,
-                format!("{} is not base64", Shown(text)),
-            ));
+        let text = self.short_text()?;
+        if STANDARD.decode_vec(&text, column.open()).is_err() {
+            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(&text))));
         }
         column.end()
     }
 
     #[inline]
     fn long(&mut self) -> Outcome<i64> {
+        if let Some(value) = self.scanner.short_number_of(Short::long) {
+            return Ok(value);
+        }
         let text = self.scanner.number()?;
         number::long(text).map_err(|_| out_of_range(text, "a whole number of 64 bits"))
     }
 
     #[inline]
     fn double(&mut self) -> Outcome<f64> {
+        if let Some(value) = self.scanner.short_number_of(Short::double) {
+            return Ok(value);
+        }
         let text = self.scanner.number()?;
         match text.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
@@ -331,6 +340,10 @@ impl Run<'_> {
 }
 
 fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
+    let short = Short::read(text.as_bytes()).filter(|(_, length)| *length == text.len());
+    if let Some(value) = short.and_then(|(short, _)| short.unscaled(scale)).filter(|value| fits(*value, precision)) {
+        return Ok(value);
+    }
     let fault = match number::unscaled(text, scale) {
         Ok(value) if fits(value, precision) => return Ok(value),
         Err(Inexact::NotANumber) => Fault::new(
@@ -351,15 +364,10 @@ fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
 #[cold]
 fn bad_timestamp(code: Code, text: &[u8]) -> Box<Fault> {
     let shown = Shown(text);
-    Fault::new(
-        code,
-        match code {
-            Code::TimestampWithoutZone => {
-                format!("{shown} has no zone: add Z or an offset such as +01:00")
-            }
-            _ => format!("{shown} is no ISO 8601 date and time of at most microseconds"),
-        },
-    )
+    if code == Code::TimestampWithoutZone {
+        return Fault::new(code, format!("{shown} has no zone: add Z or an offset such as +01:00"));
+    }
+    Fault::new(code, format!("{shown} is no ISO 8601 date and time of at most microseconds"))
 }
 
 #[cold]

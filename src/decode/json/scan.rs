@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::number::Short;
 use crate::decode::reject::{Code, Fault, Outcome, shorten};
 
 /// How deep values may nest.
@@ -14,7 +15,6 @@ pub(crate) const DEPTH_MAX: usize = 128;
 /// The unread rest of a record.
 #[derive(Debug)]
 pub(crate) struct Scanner<'a> {
-    text: &'a str,
     bytes: &'a [u8],
     at: usize,
     /// How many objects and arrays are open.
@@ -31,13 +31,9 @@ pub(crate) enum Text<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        Scanner {
-            text,
-            bytes: text.as_bytes(),
-            at: 0,
-            depth: 0,
-        }
+    /// A reader of `bytes`, which are UTF-8.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Scanner { bytes, at: 0, depth: 0 }
     }
 
     /// The next byte that is not white space, which stays unread.
@@ -160,6 +156,25 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
+    /// Reads a field's name, if it is next and spelled without escapes; `quoted` is the name in its quotes.
+    #[inline]
+    pub(crate) fn accept_name(&mut self, quoted: &[u8]) -> bool {
+        let is_next = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(quoted));
+        if is_next {
+            self.at += quoted.len();
+        }
+        is_next
+    }
+
+    /// Reads a number of few digits without an exponent, if it is next and `convert` takes it.
+    #[inline]
+    pub(crate) fn short_number_of<T>(&mut self, convert: impl Fn(Short) -> Option<T>) -> Option<T> {
+        let (number, length) = Short::read(self.bytes.get(self.at..)?)?;
+        let value = convert(number)?;
+        self.at += length;
+        Some(value)
+    }
+
     /// The text of a number, which is next.
     #[inline]
     pub(crate) fn number(&mut self) -> Outcome<&'a str> {
@@ -183,7 +198,8 @@ impl<'a> Scanner<'a> {
             }
             self.some_digits()?;
         }
-        Ok(self.text.get(start..self.at).unwrap_or(""))
+        // A number is ASCII.
+        Ok(self.bytes.get(start..self.at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or(""))
     }
 
     #[inline]
@@ -209,11 +225,11 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads any value and gives its text; strings inside are checked.
-    pub(crate) fn any(&mut self) -> Outcome<&'a str> {
+    pub(crate) fn any(&mut self) -> Outcome<&'a [u8]> {
         self.peek();
         let start = self.at;
         self.skip(&mut Vec::new())?;
-        Ok(self.text.get(start..self.at).unwrap_or(""))
+        Ok(self.bytes.get(start..self.at).unwrap_or(&[]))
     }
 
     fn skip(&mut self, scratch: &mut Vec<u8>) -> Outcome {
@@ -291,10 +307,7 @@ impl<'a> Scanner<'a> {
     pub(crate) fn mismatch(&mut self, expected: &str) -> Box<Fault> {
         let start = self.at;
         match self.any() {
-            Ok(found) => Fault::new(
-                Code::TypeMismatch,
-                format!("{expected} is expected, found {}", shorten(found)),
-            ),
+            Ok(found) => Fault::new(Code::TypeMismatch, format!("{expected} is expected, found {}", shorten(&String::from_utf8_lossy(found)))),
             // A value that is no JSON at all says so itself.
             Err(fault) => {
                 self.at = start;

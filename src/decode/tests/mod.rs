@@ -6,4 +6,5 @@ mod decoding;
 mod json_oracle;
 mod registry;
 mod schemas;
+mod speed;
 mod support;

@@ -236,3 +236,58 @@ fn cell(array: &Arc<dyn Array>, index: usize) -> Json {
         other => panic!("no column of ours is {other}"),
     }
 }
+
+/// The seeds of a randomised test: LAKEWARD_CASES many from LAKEWARD_SEED on.
+pub(super) fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = number("LAKEWARD_SEED").unwrap_or(1);
+    first..first + number("LAKEWARD_CASES").unwrap_or(256)
+}
+
+/// xorshift64*, which repeats for a seed.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(29)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Small numbers, and now and then the edges.
+    pub(super) fn long(&mut self) -> i64 {
+        match self.below(6) {
+            0 => i64::MAX,
+            1 => i64::MIN,
+            2 => self.next().cast_signed(),
+            _ => self.below(200).cast_signed() - 100,
+        }
+    }
+
+    pub(super) fn int(&mut self) -> i32 {
+        match self.below(6) {
+            0 => i32::MAX,
+            1 => i32::MIN,
+            2 => self.next() as i32,
+            _ => self.below(200) as i32 - 100,
+        }
+    }
+
+    pub(super) fn bytes(&mut self, length_max: u64) -> Vec<u8> {
+        (0..self.below(length_max)).map(|_| self.next() as u8).collect()
+    }
+
+    pub(super) fn text(&mut self) -> String {
+        let characters = ['a', 'Z', '0', ' ', '"', '\\', '/', '\n', '\u{1}', 'ä', '漢', '🦀', '\u{7f}', '{', ',', ':'];
+        (0..self.below(12)).map(|_| characters[self.below(16) as usize]).collect()
+    }
+}

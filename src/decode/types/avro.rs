@@ -22,10 +22,7 @@ pub(crate) enum Union<'a> {
 
 /// The columns that a record schema becomes.
 pub(crate) fn fields(schema: &Schema) -> Result<Fields, Refusal> {
-    let record = match &schema.root {
-        Node::Named(place) => schema.named(*place).map(|named| (*place, named)),
-        _ => None,
-    };
+    let record = schema.root.place().and_then(|place| Some((place, schema.named(place)?)));
     match record {
         Some((
             place,
@@ -81,12 +78,8 @@ fn members<'a>(schema: &Schema, branches: &[&'a Node]) -> Vec<(String, &'a Node)
             > 1
     };
     let name = |(branch, name): (&&'a Node, &String)| {
-        let full_name = match branch {
-            Node::Named(place) if is_shared(name) => schema
-                .named(*place)
-                .map(|named| named.full_name.replace('.', "_")),
-            _ => None,
-        };
+        let named = branch.place().filter(|_| is_shared(name)).and_then(|place| schema.named(place));
+        let full_name = named.map(|named| named.full_name.replace('.', "_"));
         (full_name.unwrap_or_else(|| name.clone()), *branch)
     };
     branches.iter().zip(&short).map(name).collect()
