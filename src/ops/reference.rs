@@ -6,7 +6,6 @@ use crate::metrics::Metrics;
 use crate::ops::cli::Page;
 use crate::ops::exit::{Ending, Outcome};
 use crate::ops::output;
-use crate::config::reference;
 
 /// Prints one page.
 pub(crate) fn print(page: Page) -> Outcome {
