@@ -106,8 +106,9 @@ impl Flusher {
                     Some(FlusherCommand::Begin { epoch, topic_partitions }) => self.begin(epoch, topic_partitions).await,
                     Some(FlusherCommand::Drain { reply }) => {
                         self.drain().await;
-                        // Whoever asked may have given up by its own bound.
-                        drop(reply.send(()));
+                        if reply.send(()).is_err() {
+                            tracing::debug!(table = self.share.name(), "nobody waits for the drain any more");
+                        }
                     }
                     Some(FlusherCommand::Refresh) => self.refresh().await,
                 },

@@ -83,6 +83,12 @@ struct Open {
     position: i64,
 }
 
+/// Why a table takes no more records for now, or for good.
+enum Stopped {
+    Parked(String),
+    Halted(String),
+}
+
 struct LaneTable {
     share: Arc<Share>,
     epoch: Epoch,
@@ -308,101 +314,80 @@ impl Lane {
     /// Decodes a raw batch from index `from`, as far as it goes.
     fn decode(&mut self, name: &str, raw: &RawBatch, mut from: usize) {
         loop {
-            let Some(table) = self.tables.get_mut(name) else {
-                return;
-            };
-            if table.halted.is_some() {
-                return;
-            }
-            let appended = table
-                .decoder
-                .append(&raw.topic_partition, &raw.records, from);
-            if usize::try_from(appended.counts.polled()).ok() != appended.taken.checked_sub(from) {
-                self.halt(
-                    name,
-                    format!(
-                        "{} records of {} were polled and {:?} accounted for (DEC-1)",
-                        appended.taken - from,
-                        raw.topic_partition,
-                        appended.counts
-                    ),
-                );
-                return;
-            }
-            let start = self
-                .open
-                .get(&raw.topic_partition)
-                .map_or(raw.span.start(), |open| open.position);
-            let next = raw
-                .records
-                .get(appended.taken)
-                .map(|record| record.at.offset);
-            let Ok(span) = Span::new(start, next.unwrap_or(raw.span.end())) else {
-                return;
-            };
-            if let Err(error) = table.account(
-                &raw.topic_partition,
-                span,
-                &appended.counts,
-                self.ctx.clock.now(),
-            ) {
-                self.halt(name, error);
-                return;
-            }
-            if let Some(open) = self.open.get_mut(&raw.topic_partition) {
-                open.position = span.end();
-            }
-            let progressed = appended.taken > from;
-            from = appended.taken;
-            self.note_rejects(name, &appended.rejects);
-            if appended.ignored_fields > 0 {
-                self.ctx.status.table(name, |table| {
-                    table.ignored_fields += appended.ignored_fields
-                });
-            }
-            if let Some(stalled) = appended.stalled {
-                self.park(name, stalled.to_string());
-                return;
-            }
-            if from < raw.records.len()
-                && let Some(reject) = appended
-                    .rejects
-                    .last()
-                    .filter(|reject| Some(reject.offset) == next)
-            {
-                let reason = suspension(reject);
-                self.halt(name, reason);
-                return;
-            }
-            if let Err(reason) = self.roll(name) {
-                self.halt(name, reason);
-                return;
-            }
-            if next.is_none() {
-                break;
-            }
-            if !progressed
-                && self
-                    .tables
-                    .get(name)
-                    .is_some_and(|table| table.decoder.rows() == 0)
-            {
-                self.halt(
-                    name,
-                    format!(
-                        "the decoder does not get past {} offset {}",
-                        raw.topic_partition,
-                        span.end()
-                    ),
-                );
-                return;
-            }
-            if !progressed && let Err(reason) = self.cut(name) {
-                self.halt(name, reason);
-                return;
+            match self.decode_some(name, raw, from) {
+                Ok(taken) if taken == raw.records.len() => break,
+                Ok(taken) => from = taken,
+                Err(Stopped::Parked(reason)) => return self.park(name, reason),
+                Err(Stopped::Halted(reason)) => return self.halt(name, reason),
             }
         }
         self.publish(name);
+    }
+
+    /// One call of the decoder and the accounts of it: the index that comes next.
+    fn decode_some(&mut self, name: &str, raw: &RawBatch, from: usize) -> Result<usize, Stopped> {
+        let now = self.ctx.clock.now();
+        let halted = |reason: &str| Stopped::Halted(reason.to_owned());
+        let table = self
+            .tables
+            .get_mut(name)
+            .ok_or_else(|| halted("its table is gone"))?;
+        let open = self
+            .open
+            .get_mut(&raw.topic_partition)
+            .ok_or_else(|| halted("its topic partition is closed"))?;
+        let mut appended = table
+            .decoder
+            .append(&raw.topic_partition, &raw.records, from);
+        if usize::try_from(appended.counts.polled()).ok() != appended.taken.checked_sub(from) {
+            return Err(Stopped::Halted(format!(
+                "{:?} do not account for the records of {} up to index {} (DEC-1); please report this",
+                appended.counts, raw.topic_partition, appended.taken
+            )));
+        }
+        let next = raw
+            .records
+            .get(appended.taken)
+            .map(|record| record.at.offset);
+        let span = Span::new(open.position, next.unwrap_or(raw.span.end()))
+            .map_err(|error| Stopped::Halted(error.to_string()))?;
+        table
+            .account(&raw.topic_partition, span, &appended.counts, now)
+            .map_err(Stopped::Halted)?;
+        open.position = span.end();
+        let taken = appended.taken;
+        let culprit = appended
+            .rejects
+            .pop_if(|reject| Some(reject.offset) == next);
+        let rejects: Vec<Reject> = appended.rejects.iter().chain(&culprit).cloned().collect();
+        if appended.ignored_fields > 0 {
+            self.ctx.status.table(name, |table| {
+                table.ignored_fields += appended.ignored_fields
+            });
+        }
+        self.note_rejects(name, &rejects);
+        if let Some(stalled) = appended.stalled {
+            return Err(Stopped::Parked(stalled.to_string()));
+        }
+        if let Some(culprit) = culprit {
+            return Err(Stopped::Halted(suspension(&culprit)));
+        }
+        let table = self
+            .tables
+            .get_mut(name)
+            .ok_or_else(|| halted("its table is gone"))?;
+        // A decoder that takes nothing is full: its rows make room.
+        if table.decoder.rows() >= BATCH_ROWS || (taken == from && next.is_some()) {
+            if table.decoder.rows() == 0 {
+                return Err(Stopped::Halted(format!(
+                    "the decoder does not get past {} offset {}",
+                    raw.topic_partition,
+                    span.end()
+                )));
+            }
+            table.cut().map_err(Stopped::Halted)?;
+        }
+        Ok(taken)
     }
 
     fn note_rejects(&self, name: &str, rejects: &[Reject]) {
@@ -428,21 +413,6 @@ impl Lane {
                 "records are rejected"
             );
         }
-    }
-
-    /// Turns decoded rows into a batch when there are enough of them, and feeds the encoder while rows arrive.
-    fn roll(&mut self, name: &str) -> Result<(), String> {
-        let Some(table) = self.tables.get_mut(name) else {
-            return Ok(());
-        };
-        if table.decoder.rows() < BATCH_ROWS {
-            return Ok(());
-        }
-        self.cut(name)
-    }
-
-    fn cut(&mut self, name: &str) -> Result<(), String> {
-        self.tables.get_mut(name).map_or(Ok(()), LaneTable::cut)
     }
 
     /// Hands over what waits, even if the table halted: what precedes the halt is good.

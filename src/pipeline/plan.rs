@@ -74,47 +74,15 @@ pub(super) struct Planned {
 /// Plans a table and opens it, creating it or naming its topics where that is due.
 pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Result<Planned, Error> {
     let asked = Asked::ask(outside, settings).await?;
-    let writer_error = |cause: writer::Error| Error::Writer {
-        table: settings.name.clone(),
-        cause,
-    };
     let table_error = |cause: delta::Error| Error::Table {
         table: settings.name.clone(),
         cause,
     };
-
-    let mut fields: Vec<Field> = asked
-        .resolved
-        .fields
-        .iter()
-        .map(|field| field.as_ref().clone())
-        .collect();
-    fields.extend(decode::metadata_fields(&settings.metadata));
-    let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
-    fields.extend(
-        writer::placement::derived_fields(&settings.partition_by, &columns)
-            .map_err(writer_error)?,
-    );
-    let coordinates =
-        ["topic", "partition", "offset"].map(|name| format!("{}{name}", settings.metadata.prefix));
-    let layout = Layout::new(
-        Arc::clone(&columns),
-        &settings.partition_by,
-        outside.clock.clone(),
-    )
-    .map_err(writer_error)?
-    .always_indexing(coordinates.iter().map(String::as_str));
-
-    let creation = Creation {
-        columns: Arc::new(Schema::new(fields)),
-        partition_columns: settings
-            .partition_by
-            .iter()
-            .map(|field| field.name.clone())
-            .collect(),
-        properties: settings.properties.clone(),
-        mapping_version: MAPPING_VERSION,
-    };
+    let (columns, layout, creation) =
+        lay_out(outside, settings, &asked.resolved).map_err(|cause| Error::Writer {
+            table: settings.name.clone(),
+            cause,
+        })?;
     let store = outside.store.table(&settings.path).map_err(table_error)?;
     let mut table = match Table::load(&store, &outside.clock)
         .await
@@ -150,6 +118,44 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         table,
         topic_partitions: asked.topic_partitions,
     })
+}
+
+/// The columns that are decoded, the files they go to, and the table they make.
+fn lay_out(
+    outside: &Outside,
+    settings: &settings::Table,
+    resolved: &Resolved,
+) -> Result<(SchemaRef, Layout, Creation), writer::Error> {
+    let mut fields: Vec<Field> = resolved
+        .fields
+        .iter()
+        .map(|field| field.as_ref().clone())
+        .collect();
+    fields.extend(decode::metadata_fields(&settings.metadata));
+    let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
+    fields.extend(writer::placement::derived_fields(
+        &settings.partition_by,
+        &columns,
+    )?);
+    let coordinates =
+        ["topic", "partition", "offset"].map(|name| format!("{}{name}", settings.metadata.prefix));
+    let layout = Layout::new(
+        Arc::clone(&columns),
+        &settings.partition_by,
+        outside.clock.clone(),
+    )?
+    .always_indexing(coordinates.iter().map(String::as_str));
+    let creation = Creation {
+        columns: Arc::new(Schema::new(fields)),
+        partition_columns: settings
+            .partition_by
+            .iter()
+            .map(|field| field.name.clone())
+            .collect(),
+        properties: settings.properties.clone(),
+        mapping_version: MAPPING_VERSION,
+    };
+    Ok((columns, layout, creation))
 }
 
 /// What Kafka and the registry say about a table's topics.

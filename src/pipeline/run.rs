@@ -140,7 +140,33 @@ struct Run<'a> {
 struct Started {
     control: Control,
     threads: Vec<JoinHandle<()>>,
-    targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
+    targets: Option<Targets>,
+}
+
+/// What the flushers of all tables are started with.
+struct TableStart<'a> {
+    outside: &'a Outside,
+    to_control: SyncSender<FromWorker>,
+    pool: Pool,
+    targets: Option<Targets>,
+}
+
+/// The ends to reach, for a run that ends by itself.
+type Targets = Arc<BTreeMap<TopicPartition, i64>>;
+
+fn start_lane(
+    control: &mut Control,
+    ctx: LaneContext,
+    with_headers: bool,
+) -> Result<JoinHandle<()>, Error> {
+    let queue = control.group.lane_queue(with_headers)?;
+    control.queues.push(queue.handle());
+    let (commands, inbox) = sync_channel::<LaneCommand>(CHANNEL);
+    control.lanes.push(commands);
+    std::thread::Builder::new()
+        .name(format!("lakeward-lane-{}", ctx.number))
+        .spawn(move || lane::run(ctx, queue, &inbox))
+        .map_err(|error| Error::Bug(format!("no thread for a lane: {error}")))
 }
 
 impl Run<'_> {
@@ -255,39 +281,16 @@ impl Run<'_> {
     }
 
     fn start(&self, outside: &Outside, planned: Vec<Planned>) -> Result<Option<Started>, Error> {
-        let targets = match self.targets(outside, &planned)? {
-            Some(targets) => targets,
-            None => return Ok(None),
+        let Some(targets) = self.targets(outside, &planned)? else {
+            return Ok(None);
         };
         let lanes = self.config.limits.lanes.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
         });
-        let topic_partitions = planned
-            .iter()
-            .map(|planned| planned.topic_partitions.len())
-            .sum::<usize>()
-            .max(1);
-        let budget = Budget::divide(Shape {
-            memory_bytes: self.config.limits.memory_bytes,
-            lanes,
-            topic_partitions,
-        })?;
-        let pool = budget.rows.clone();
-        self.surroundings
-            .status
-            .set_memory(pool.clone(), self.config.limits.memory_bytes);
-        let shares = Shares {
-            // Topic partitions share their lane's queue, so its bound is the lane's part of the whole.
-            queue_kbytes: budget.fetch.total_bytes / 2 / 1024 / u64::try_from(lanes).unwrap_or(1),
-            topic_partition_bytes: budget.fetch.topic_partition_bytes,
-            response_bytes: budget.fetch.response_bytes,
-        };
-        let group = Group::new(&self.config.kafka, shares)?;
+        let budget = self.budget(&planned, lanes)?;
         let (to_control, from_workers) = sync_channel::<FromWorker>(CHANNEL);
-        let with_headers = planned.iter().any(|planned| planned.plan.with_headers());
-
         let mut control = Control {
-            group,
+            group: self.group(&budget, lanes)?,
             lanes: Vec::new(),
             queues: Vec::new(),
             tables: BTreeMap::new(),
@@ -300,45 +303,33 @@ impl Run<'_> {
             trouble: None,
             ledger: Ledger::default(),
         };
+        let with_headers = planned.iter().any(|planned| planned.plan.with_headers());
         let mut threads = Vec::new();
         for number in 0..lanes {
-            let queue = control.group.lane_queue(with_headers)?;
-            control.queues.push(queue.handle());
-            let (commands, inbox) = sync_channel::<LaneCommand>(CHANNEL);
-            control.lanes.push(commands);
             let ctx = LaneContext {
                 number,
-                pool: pool.clone(),
+                pool: budget.rows.clone(),
                 clock: outside.clock.clone(),
                 status: self.surroundings.status.clone(),
                 to_control: to_control.clone(),
             };
-            let thread = std::thread::Builder::new()
-                .name(format!("lakeward-lane-{number}"))
-                .spawn(move || lane::run(ctx, queue, &inbox))
-                .map_err(|error| Error::Bug(format!("no thread for a lane: {error}")))?;
-            threads.push(thread);
+            threads.push(start_lane(&mut control, ctx, with_headers)?);
         }
+        let shared = TableStart {
+            outside,
+            to_control,
+            pool: budget.rows,
+            targets: targets.clone(),
+        };
         let mut topics = BTreeSet::new();
         for planned in planned {
             topics.extend(planned.plan.settings.topics.iter().cloned());
-            self.start_table(
-                outside,
-                &mut control,
-                planned,
-                &to_control,
-                &pool,
-                targets.clone(),
-            );
+            self.start_table(&mut control, planned, &shared);
         }
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         control.group.subscribe(&topics)?;
-        tracing::info!(
-            topics = topics.join(","),
-            group = self.config.kafka.group_id,
-            lanes,
-            "subscribed"
-        );
+        let group = &self.config.kafka.group_id;
+        tracing::info!(topics = topics.join(","), group, lanes, "subscribed");
         Ok(Some(Started {
             control,
             threads,
@@ -346,16 +337,42 @@ impl Run<'_> {
         }))
     }
 
+    fn budget(&self, planned: &[Planned], lanes: usize) -> Result<Budget, Error> {
+        let memory_bytes = self.config.limits.memory_bytes;
+        let topic_partitions = planned
+            .iter()
+            .map(|planned| planned.topic_partitions.len())
+            .sum();
+        let budget = Budget::divide(Shape {
+            memory_bytes,
+            lanes,
+            topic_partitions,
+        })?;
+        self.surroundings
+            .status
+            .set_memory(budget.rows.clone(), memory_bytes);
+        Ok(budget)
+    }
+
+    fn group(&self, budget: &Budget, lanes: usize) -> Result<Group, Error> {
+        let shares = Shares {
+            // Topic partitions share their lane's queue, so its bound is the lane's part of the whole.
+            queue_kbytes: budget.fetch.total_bytes
+                / 2
+                / 1024
+                / u64::try_from(lanes).unwrap_or(1).max(1),
+            topic_partition_bytes: budget.fetch.topic_partition_bytes,
+            response_bytes: budget.fetch.response_bytes,
+        };
+        Ok(Group::new(&self.config.kafka, shares)?)
+    }
+
     /// The ends seen now, for a run that ends by itself. The outer `None`: stopped meanwhile.
-    #[expect(
-        clippy::type_complexity,
-        reason = "stopped, unlimited, or up to these offsets"
-    )]
     fn targets(
         &self,
         outside: &Outside,
         planned: &[Planned],
-    ) -> Result<Option<Option<Arc<BTreeMap<TopicPartition, i64>>>>, Error> {
+    ) -> Result<Option<Option<Targets>>, Error> {
         if !self.options.until_caught_up {
             return Ok(Some(None));
         }
@@ -372,15 +389,7 @@ impl Run<'_> {
         Ok(Some(Some(Arc::new(targets))))
     }
 
-    fn start_table(
-        &self,
-        outside: &Outside,
-        control: &mut Control,
-        planned: Planned,
-        to_control: &SyncSender<FromWorker>,
-        pool: &Pool,
-        targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
-    ) {
+    fn start_table(&self, control: &mut Control, planned: Planned, shared: &TableStart<'_>) {
         let counters = self.surroundings.metrics.table(&planned.plan.settings.name);
         let share = Arc::new(Share::new(
             planned.plan,
@@ -400,13 +409,13 @@ impl Run<'_> {
             table: planned.table,
             lanes: control.lanes.clone(),
             commands: inbox,
-            to_control: to_control.clone(),
-            clock: outside.clock.clone(),
+            to_control: shared.to_control.clone(),
+            clock: shared.outside.clock.clone(),
             status: self.surroundings.status.clone(),
-            pool: pool.clone(),
+            pool: shared.pool.clone(),
             checkpoints: Arc::new(tokio::sync::Mutex::new(checkpoints)),
-            lookup: Arc::clone(&outside.lookup),
-            targets,
+            lookup: Arc::clone(&shared.outside.lookup),
+            targets: shared.targets.clone(),
             app_name: self.config.name.clone(),
             state: FlushState::default(),
         };

@@ -49,7 +49,11 @@ pub(crate) enum Node {
 impl Node {
     /// The place of a named type.
     pub(crate) fn place(&self) -> Option<usize> {
-        if let Node::Named(place) = self { Some(*place) } else { None }
+        if let Node::Named(place) = self {
+            Some(*place)
+        } else {
+            None
+        }
     }
 }
 

@@ -71,9 +71,13 @@ impl Object {
     /// The field called `name`.
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Field> {
         if self.fields.len() <= LISTED_MAX {
-            return self.fields.iter().find(|field| field.name.as_bytes() == name);
+            return self
+                .fields
+                .iter()
+                .find(|field| field.name.as_bytes() == name);
         }
-        self.fields.get(*self.places.get(std::str::from_utf8(name).ok()?)?)
+        self.fields
+            .get(*self.places.get(std::str::from_utf8(name).ok()?)?)
     }
 }
 
@@ -85,14 +89,28 @@ pub(crate) fn compile(
 ) -> Result<Object, Refusal> {
     let mut fields = Vec::with_capacity(members.len());
     for (place, member) in members.iter().enumerate() {
-        let found = columns.iter().enumerate().find(|(_, column)| *column.name() == member.name && is_record(&member.name));
+        let found = columns
+            .iter()
+            .enumerate()
+            .find(|(_, column)| *column.name() == member.name && is_record(&member.name));
         let Some((column_place, column)) = found else {
-            return Err(Refusal::new("the table has no such column; evolution is not built yet").under(&member.name));
+            return Err(
+                Refusal::new("the table has no such column; evolution is not built yet")
+                    .under(&member.name),
+            );
         };
-        let step = compile_value(&member.shape, column.data_type()).map_err(|refusal| refusal.under(&member.name))?;
+        let step = compile_value(&member.shape, column.data_type())
+            .map_err(|refusal| refusal.under(&member.name))?;
         let quoted_name = Value::from(member.name.as_str()).to_string().into_bytes();
         let follower = Cell::new(place + 1);
-        fields.push(Field { name: member.name.clone(), quoted_name, place, follower, column: column_place, step });
+        fields.push(Field {
+            name: member.name.clone(),
+            quoted_name,
+            place,
+            follower,
+            column: column_place,
+            step,
+        });
     }
     let places = fields
         .iter()
@@ -108,7 +126,13 @@ pub(crate) fn compile(
         .map(|column| width(column.data_type()))
         .sum::<usize>();
     let cells = u64::try_from(cells).unwrap_or(u64::MAX);
-    Ok(Object { fields, first: Cell::new(0), places, columns: filled.map(|(place, _)| place).collect(), cells })
+    Ok(Object {
+        fields,
+        first: Cell::new(0),
+        places,
+        columns: filled.map(|(place, _)| place).collect(),
+        cells,
+    })
 }
 
 fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {

@@ -19,7 +19,8 @@ const EXACT_MAX: u64 = 1 << 53;
 
 /// The powers of ten that a double holds exactly.
 const EXACT_POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
 /// A number of few digits and no exponent: most of those that there are.
@@ -58,20 +59,33 @@ impl Short {
         let whole = point.unwrap_or(count);
         let fraction = count - whole;
         // What is no JSON number is left to the reader that says why.
-        let is_number = count > 0 && (point.is_none() || fraction > 0) && (whole == 1 || unsigned.first() != Some(&b'0'));
-        is_number.then_some((Short { is_negative, digits, fraction }, end + usize::from(is_negative)))
+        let is_number = count > 0
+            && (point.is_none() || fraction > 0)
+            && (whole == 1 || unsigned.first() != Some(&b'0'));
+        is_number.then_some((
+            Short {
+                is_negative,
+                digits,
+                fraction,
+            },
+            end + usize::from(is_negative),
+        ))
     }
 
     #[inline]
     pub(crate) fn long(self) -> Option<i64> {
-        let value = i64::try_from(self.digits).ok().filter(|_| self.fraction == 0)?;
+        let value = i64::try_from(self.digits)
+            .ok()
+            .filter(|_| self.fraction == 0)?;
         Some(if self.is_negative { -value } else { value })
     }
 
     /// The nearest double, where one division of exact numbers finds it.
     #[inline]
     pub(crate) fn double(self) -> Option<f64> {
-        let power = EXACT_POWERS.get(self.fraction).filter(|_| self.digits <= EXACT_MAX)?;
+        let power = EXACT_POWERS
+            .get(self.fraction)
+            .filter(|_| self.digits <= EXACT_MAX)?;
         let value = self.digits as f64 / power;
         Some(if self.is_negative { -value } else { value })
     }
@@ -79,7 +93,9 @@ impl Short {
     /// The number times ten to the power of `scale`, if it is whole and small.
     #[inline]
     pub(crate) fn unscaled(self, scale: u32) -> Option<i128> {
-        let shift = scale.checked_sub(u32::try_from(self.fraction).ok()?).filter(|shift| *shift <= 19)?;
+        let shift = scale
+            .checked_sub(u32::try_from(self.fraction).ok()?)
+            .filter(|shift| *shift <= 19)?;
         let value = i128::from(self.digits) * i128::from(10u64.checked_pow(shift)?);
         Some(if self.is_negative { -value } else { value })
     }

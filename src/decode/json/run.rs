@@ -50,10 +50,19 @@ pub(crate) fn run(
 ) -> Outcome<Done> {
     // Most text is ASCII, for which this is the quicker check.
     if !bytes.is_ascii() {
-        std::str::from_utf8(bytes)
-            .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
+        std::str::from_utf8(bytes).map_err(|error| {
+            Fault::new(
+                Code::InvalidUtf8,
+                format!("the JSON text is not UTF-8: {error}"),
+            )
+        })?;
     }
-    let mut run = Run { scanner: Scanner::new(bytes), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
+    let mut run = Run {
+        scanner: Scanner::new(bytes),
+        unknown_fields,
+        ignored: 0,
+        cells_left: CELLS_MAX,
+    };
     if run.scanner.peek() != Some(b'{') {
         return Err(match run.scanner.peek() {
             None => Fault::new(Code::EmptyPayload, "the value is only white space"),
@@ -107,7 +116,11 @@ impl<'a> Run<'a> {
 
     /// Reads a field's name and colon; a field that nothing takes is dealt with here. `expected` learns what came.
     #[inline]
-    fn field<'o>(&mut self, object: &'o Object, expected: &Cell<usize>) -> Outcome<Option<&'o Field>> {
+    fn field<'o>(
+        &mut self,
+        object: &'o Object,
+        expected: &Cell<usize>,
+    ) -> Outcome<Option<&'o Field>> {
         self.scanner.peek();
         let mut place = expected.get();
         // Fields that are left out now and then make the chain longer than one.
@@ -217,19 +230,29 @@ impl<'a> Run<'a> {
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'"') => {
                 let text = self.short_text()?;
-                column.push(unscaled(&String::from_utf8_lossy(&text), *precision, *scale)?);
+                column.push(unscaled(
+                    &String::from_utf8_lossy(&text),
+                    *precision,
+                    *scale,
+                )?);
             }
             (Step::Binary, Data::Binary(column), b'"') => self.binary(column)?,
             (Step::Timestamp(_), Data::Long(column), b'"') => {
                 let text = self.short_text()?;
-                column.push(time::parse_timestamp(&text).map_err(|code| bad_timestamp(code, &text))?);
+                column
+                    .push(time::parse_timestamp(&text).map_err(|code| bad_timestamp(code, &text))?);
             }
             (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => {
                 column.push(self.long()?)
             }
             (Step::Date(_), Data::Int(column), b'"') => {
                 let text = self.short_text()?;
-                let bad_date = || Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(&text)));
+                let bad_date = || {
+                    Fault::new(
+                        Code::InvalidDate,
+                        format!("{} is no date yyyy-mm-dd", Shown(&text)),
+                    )
+                };
                 column.push(time::parse_date(&text).ok_or_else(bad_date)?);
             }
             (Step::Date(Numbers::Allowed), Data::Int(column), b'-' | b'0'..=b'9') => {
@@ -240,7 +263,12 @@ impl<'a> Run<'a> {
             }
             (Step::Time, Data::Long(column), b'"') => {
                 let text = self.short_text()?;
-                let bad_time = || Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(&text)));
+                let bad_time = || {
+                    Fault::new(
+                        Code::InvalidTime,
+                        format!("{} is no time of day in UTC", Shown(&text)),
+                    )
+                };
                 column.push(time::parse_time(&text).ok_or_else(bad_time)?);
             }
             (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?)?,
@@ -275,7 +303,10 @@ impl<'a> Run<'a> {
     fn binary(&mut self, column: &mut Bytes) -> Outcome {
         let text = self.short_text()?;
         if STANDARD.decode_vec(&text, column.open()).is_err() {
-            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(&text))));
+            return Err(Fault::new(
+                Code::InvalidBinary,
+                format!("{} is not base64", Shown(&text)),
+            ));
         }
         column.end()
     }
@@ -341,7 +372,10 @@ impl<'a> Run<'a> {
 
 fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
     let short = Short::read(text.as_bytes()).filter(|(_, length)| *length == text.len());
-    if let Some(value) = short.and_then(|(short, _)| short.unscaled(scale)).filter(|value| fits(*value, precision)) {
+    if let Some(value) = short
+        .and_then(|(short, _)| short.unscaled(scale))
+        .filter(|value| fits(*value, precision))
+    {
         return Ok(value);
     }
     let fault = match number::unscaled(text, scale) {
@@ -365,9 +399,15 @@ fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
 fn bad_timestamp(code: Code, text: &[u8]) -> Box<Fault> {
     let shown = Shown(text);
     if code == Code::TimestampWithoutZone {
-        return Fault::new(code, format!("{shown} has no zone: add Z or an offset such as +01:00"));
+        return Fault::new(
+            code,
+            format!("{shown} has no zone: add Z or an offset such as +01:00"),
+        );
     }
-    Fault::new(code, format!("{shown} is no ISO 8601 date and time of at most microseconds"))
+    Fault::new(
+        code,
+        format!("{shown} is no ISO 8601 date and time of at most microseconds"),
+    )
 }
 
 #[cold]

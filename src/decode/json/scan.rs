@@ -33,7 +33,11 @@ pub(crate) enum Text<'a> {
 impl<'a> Scanner<'a> {
     /// A reader of `bytes`, which are UTF-8.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Scanner { bytes, at: 0, depth: 0 }
+        Scanner {
+            bytes,
+            at: 0,
+            depth: 0,
+        }
     }
 
     /// The next byte that is not white space, which stays unread.
@@ -159,7 +163,10 @@ impl<'a> Scanner<'a> {
     /// Reads a field's name, if it is next and spelled without escapes; `quoted` is the name in its quotes.
     #[inline]
     pub(crate) fn accept_name(&mut self, quoted: &[u8]) -> bool {
-        let is_next = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(quoted));
+        let is_next = self
+            .bytes
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(quoted));
         if is_next {
             self.at += quoted.len();
         }
@@ -199,7 +206,11 @@ impl<'a> Scanner<'a> {
             self.some_digits()?;
         }
         // A number is ASCII.
-        Ok(self.bytes.get(start..self.at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or(""))
+        Ok(self
+            .bytes
+            .get(start..self.at)
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .unwrap_or(""))
     }
 
     #[inline]
@@ -307,7 +318,13 @@ impl<'a> Scanner<'a> {
     pub(crate) fn mismatch(&mut self, expected: &str) -> Box<Fault> {
         let start = self.at;
         match self.any() {
-            Ok(found) => Fault::new(Code::TypeMismatch, format!("{expected} is expected, found {}", shorten(&String::from_utf8_lossy(found)))),
+            Ok(found) => Fault::new(
+                Code::TypeMismatch,
+                format!(
+                    "{expected} is expected, found {}",
+                    shorten(&String::from_utf8_lossy(found))
+                ),
+            ),
             // A value that is no JSON at all says so itself.
             Err(fault) => {
                 self.at = start;

@@ -283,11 +283,18 @@ impl Random {
     }
 
     pub(super) fn bytes(&mut self, length_max: u64) -> Vec<u8> {
-        (0..self.below(length_max)).map(|_| self.next() as u8).collect()
+        (0..self.below(length_max))
+            .map(|_| self.next() as u8)
+            .collect()
     }
 
     pub(super) fn text(&mut self) -> String {
-        let characters = ['a', 'Z', '0', ' ', '"', '\\', '/', '\n', '\u{1}', 'ä', '漢', '🦀', '\u{7f}', '{', ',', ':'];
-        (0..self.below(12)).map(|_| characters[self.below(16) as usize]).collect()
+        let characters = [
+            'a', 'Z', '0', ' ', '"', '\\', '/', '\n', '\u{1}', 'ä', '漢', '🦀', '\u{7f}', '{', ',',
+            ':',
+        ];
+        (0..self.below(12))
+            .map(|_| characters[self.below(16) as usize])
+            .collect()
     }
 }

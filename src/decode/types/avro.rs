@@ -22,7 +22,10 @@ pub(crate) enum Union<'a> {
 
 /// The columns that a record schema becomes.
 pub(crate) fn fields(schema: &Schema) -> Result<Fields, Refusal> {
-    let record = schema.root.place().and_then(|place| Some((place, schema.named(place)?)));
+    let record = schema
+        .root
+        .place()
+        .and_then(|place| Some((place, schema.named(place)?)));
     match record {
         Some((
             place,
@@ -78,7 +81,10 @@ fn members<'a>(schema: &Schema, branches: &[&'a Node]) -> Vec<(String, &'a Node)
             > 1
     };
     let name = |(branch, name): (&&'a Node, &String)| {
-        let named = branch.place().filter(|_| is_shared(name)).and_then(|place| schema.named(place));
+        let named = branch
+            .place()
+            .filter(|_| is_shared(name))
+            .and_then(|place| schema.named(place));
         let full_name = named.map(|named| named.full_name.replace('.', "_"));
         (full_name.unwrap_or_else(|| name.clone()), *branch)
     };

@@ -28,10 +28,18 @@ const REFUSED: &[&str] = &[
 
 /// The fields of a JSON Schema whose root is an object with properties.
 pub(crate) fn members(text: &str) -> Result<Vec<Member>, Refusal> {
-    let root: Value = serde_json::from_str(text).map_err(|error| Refusal::new(format!("the JSON Schema is not JSON: {error}")))?;
-    let mut walk = Walk { root: &root, open: Vec::new(), depth: 0, columns: 0 };
+    let root: Value = serde_json::from_str(text)
+        .map_err(|error| Refusal::new(format!("the JSON Schema is not JSON: {error}")))?;
+    let mut walk = Walk {
+        root: &root,
+        open: Vec::new(),
+        depth: 0,
+        columns: 0,
+    };
     let Shape::Struct(members) = walk.shape(&root)? else {
-        return Err(Refusal::new("the root of the JSON Schema must be an object with `properties`"));
+        return Err(Refusal::new(
+            "the root of the JSON Schema must be an object with `properties`",
+        ));
     };
     Ok(members)
 }

@@ -2,6 +2,7 @@
 //! Compares coordinates, not values.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::model::offset::{Span, TopicPartition};
 use crate::ops::exit::Failure;
@@ -74,7 +75,7 @@ fn walk(
         return Ok(0);
     };
     let deleted_by_others = history.deleted_by_others;
-    let topic_partition = TopicPartition::new(life.topic.clone(), life.partition);
+    let topic_partition = TopicPartition::new(Arc::clone(&life.topic), life.partition);
     let marks = kafka.watermarks(&topic_partition)?;
     if marks.high < end {
         report.finding(Kind::Offsets, || format!("{life}: the table is committed to {end}, the topic ends at {}: it was truncated or recreated", marks.high));
@@ -107,10 +108,7 @@ fn walk(
         without_record: 0,
         without_span: 0,
     };
-    let progress = Progress::over(
-        &format!("offsets of {topic_partition}"),
-        range.len(),
-    );
+    let progress = Progress::over(&format!("offsets of {topic_partition}"), range.len());
     let mut records = 0;
     kafka.records(&topic_partition, range, &mut |offset| {
         walk.record(offset, report);
@@ -124,12 +122,18 @@ fn walk(
 }
 
 fn segments(committed: &Committed, range: Span) -> VecDeque<Segment> {
-    let first = committed.tiles.first().map_or(range.end(), |tile| tile.start);
+    let first = committed
+        .tiles
+        .first()
+        .map_or(range.end(), |tile| tile.start);
     let unretained = (range.start() < first).then_some(Segment {
         end: first,
         declared: None,
     });
-    let tiles = committed.tiles.iter().filter(|tile| tile.end > range.start());
+    let tiles = committed
+        .tiles
+        .iter()
+        .filter(|tile| tile.end > range.start());
     unretained
         .into_iter()
         .chain(tiles.map(|tile| Segment {

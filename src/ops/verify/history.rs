@@ -322,7 +322,9 @@ impl History {
         let begun = lives
             .filter(|(_, progress)| progress.since_version <= version)
             .map(|(life, _)| life.incarnation);
-        Some(Some(begun.last().unwrap_or(oldest.incarnation)))
+        Some(Some(
+            begun.fold(oldest.incarnation, |_, incarnation| incarnation),
+        ))
     }
 }
 
