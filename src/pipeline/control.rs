@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -24,6 +24,9 @@ use crate::source::{Event, Group};
 const TURN: Duration = Duration::from_millis(20);
 /// Ends of epochs in a row, without a commit of ours, after which somebody else is taken to own the table.
 const SUPERSEDED_MAX: u64 = 10;
+
+/// How long a lane may take to hear a command; it answers between two polls, however much it decodes in between.
+const LANE_ANSWERS: Duration = Duration::from_secs(60);
 
 /// What lanes and flushers tell the control thread.
 pub(super) enum FromWorker {
@@ -270,14 +273,17 @@ impl Control {
             .iter()
             .map(|it| (it.clone(), pending.starts.get(it).copied()))
             .collect();
+        self.open_lanes(&pending.starts)?;
         self.group.assign(&answer)?;
         self.status.set_joined(true);
-        self.open_lanes(&pending.starts);
         Ok(())
     }
 
-    /// Lets lanes take records from these offsets.
-    fn open_lanes(&mut self, starts: &BTreeMap<TopicPartition, i64>) {
+    /// Lets lanes take records from these offsets, and returns when they have heard it: whatever is fetched before would be dropped as unknown, and the end of its topic
+    /// partition would then cover it. So nothing of these may be fetchable until this returns.
+    fn open_lanes(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+        let (taken, answers) = sync_channel(self.lanes.len().max(1) * self.tables.len().max(1));
+        let mut waiting = 0;
         let all: Vec<TopicPartition> = starts.keys().cloned().collect();
         for (name, wanted) in self.by_table(&all) {
             let Some(table) = self.tables.get(&name) else {
@@ -286,24 +292,38 @@ impl Control {
             let Some(epoch) = table.epoch.clone().filter(Epoch::is_live) else {
                 continue;
             };
-            for topic_partition in wanted {
-                let Some(at) = starts.get(&topic_partition).copied() else {
+            for (number, lane) in self.lanes.iter().enumerate() {
+                let of_lane = wanted.iter().filter(|it| self.lane_of(it) == number);
+                let starts: Vec<(TopicPartition, i64)> = of_lane
+                    .filter_map(|it| Some((it.clone(), *starts.get(it)?)))
+                    .collect();
+                if starts.is_empty() {
                     continue;
-                };
-                let lane = self.lanes.get(self.lane_of(&topic_partition));
+                }
                 let command = LaneCommand::Open {
-                    topic_partition,
-                    at,
+                    starts,
                     share: Arc::clone(&table.share),
                     epoch: epoch.clone(),
+                    taken: taken.clone(),
                 };
-                if let Some(lane) = lane {
-                    drop(lane.send(command));
-                }
+                waiting += usize::from(lane.send(command).is_ok());
             }
             self.status
                 .table(&name, |status| status.state = TableState::Running);
         }
+        for _ in 0..waiting {
+            // A lane answers between two polls; one that does not is stuck or gone.
+            if answers.recv_timeout(LANE_ANSWERS).is_err() {
+                return Err(Error::Bug("a lane does not take commands".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets paused topic partitions be read on from these offsets.
+    fn resume(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+        self.open_lanes(starts)?;
+        Ok(self.group.resume_at(starts)?)
     }
 
     /// Losing topic partitions ends the epoch of their tables (EPOCH-1); what they keep is read again from a fresh table.
@@ -327,6 +347,13 @@ impl Control {
                 self.pending = None;
             }
         }
+        // What is kept is read again from the table: whatever is queued of it now must not be taken for what comes then.
+        let kept: Vec<TopicPartition> = affected
+            .keys()
+            .filter_map(|name| self.tables.get(name))
+            .flat_map(|table| table.owned.iter().cloned())
+            .collect();
+        self.group.pause(&kept)?;
         self.group.acknowledge(all)?;
         for topic_partition in all {
             self.show_owned(topic_partition, false);
@@ -430,9 +457,7 @@ impl Control {
             return Ok(());
         }
         // Assigned already: a new epoch over what was retained.
-        self.group.resume_at(&starts)?;
-        self.open_lanes(&starts);
-        Ok(())
+        self.resume(&starts)
     }
 
     fn epoch_ended(
@@ -536,9 +561,7 @@ impl Control {
         if due.is_empty() {
             return Ok(());
         }
-        self.group.resume_at(&due)?;
-        self.open_lanes(&due);
-        Ok(())
+        self.resume(&due)
     }
 
     /// Begins new epochs over what tables own.

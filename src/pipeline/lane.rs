@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -33,12 +33,12 @@ const STARVED: Duration = Duration::from_secs(5);
 
 /// What a lane is told.
 pub(super) enum LaneCommand {
-    /// Take records of a topic partition from `at` on.
+    /// Take records of these topic partitions from these offsets on, then say so: only then may they be fetched, or the first records would be dropped as unknown.
     Open {
-        topic_partition: TopicPartition,
-        at: i64,
+        starts: Vec<(TopicPartition, i64)>,
         share: Arc<Share>,
         epoch: Epoch,
+        taken: SyncSender<()>,
     },
     /// Drop everything under this epoch.
     EndEpoch(Epoch),
@@ -128,11 +128,17 @@ impl Lane {
     fn obey(&mut self, command: LaneCommand) {
         match command {
             LaneCommand::Open {
-                topic_partition,
-                at,
+                starts,
                 share,
                 epoch,
-            } => self.begin(topic_partition, at, &share, &epoch),
+                taken,
+            } => {
+                for (topic_partition, at) in starts {
+                    self.begin(topic_partition, at, &share, &epoch);
+                }
+                // The channel has room for the one answer; a control thread that gave up waiting ends the process.
+                drop(taken.try_send(()));
+            }
             LaneCommand::EndEpoch(epoch) => self.end(&epoch),
             LaneCommand::Seal {
                 table,

@@ -196,7 +196,7 @@ impl Group {
         result.map_err(|error| self.group_error("giving back", &error))
     }
 
-    /// Lets topic partitions be fetched again, from these offsets. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
+    /// Lets paused topic partitions be fetched again, from these offsets. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
     pub fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
         let list = list_of(
             starts
@@ -208,14 +208,13 @@ impl Group {
                 .keys()
                 .map(|topic_partition| (topic_partition, Offset::Invalid)),
         )?;
-        self.consumer
-            .resume(&resumed)
-            .map_err(|error| self.group_error("resuming", &error))?;
-        // The seek bumps the version of each queue at once, so whatever the resume lets in before is dropped by librdkafka when a lane polls.
+        // The seek comes first: between a resume and a seek, records of the old position would pass for the new one.
         self.consumer
             .seek_partitions(list, Duration::from_secs(0))
             .map_err(|error| self.group_error("seeking", &error))?;
-        Ok(())
+        self.consumer
+            .resume(&resumed)
+            .map_err(|error| self.group_error("resuming", &error))
     }
 
     /// Stops fetching these; what was fetched is dropped.
