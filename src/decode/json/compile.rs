@@ -71,30 +71,68 @@ impl Object {
     /// The field called `name`.
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Field> {
         if self.fields.len() <= LISTED_MAX {
-            return self.fields.iter().find(|field| field.name.as_bytes() == name);
+            return self
+                .fields
+                .iter()
+                .find(|field| field.name.as_bytes() == name);
         }
-        self.fields.get(*self.places.get(std::str::from_utf8(name).ok()?)?)
+        self.fields
+            .get(*self.places.get(std::str::from_utf8(name).ok()?)?)
     }
 }
 
 /// Compiles declared fields against the table's columns, of which `is_record` says whether records may fill them.
-pub(crate) fn compile(members: &[Member], columns: &Fields, is_record: &dyn Fn(&str) -> bool) -> Result<Object, Refusal> {
+pub(crate) fn compile(
+    members: &[Member],
+    columns: &Fields,
+    is_record: &dyn Fn(&str) -> bool,
+) -> Result<Object, Refusal> {
     let mut fields = Vec::with_capacity(members.len());
     for (place, member) in members.iter().enumerate() {
-        let found = columns.iter().enumerate().find(|(_, column)| *column.name() == member.name && is_record(&member.name));
+        let found = columns
+            .iter()
+            .enumerate()
+            .find(|(_, column)| *column.name() == member.name && is_record(&member.name));
         let Some((column_place, column)) = found else {
-            return Err(Refusal::new("the table has no such column; evolution is not built yet").under(&member.name));
+            return Err(
+                Refusal::new("the table has no such column; evolution is not built yet")
+                    .under(&member.name),
+            );
         };
-        let step = compile_value(&member.shape, column.data_type()).map_err(|refusal| refusal.under(&member.name))?;
+        let step = compile_value(&member.shape, column.data_type())
+            .map_err(|refusal| refusal.under(&member.name))?;
         let quoted_name = Value::from(member.name.as_str()).to_string().into_bytes();
         let follower = Cell::new(place + 1);
-        fields.push(Field { name: member.name.clone(), quoted_name, place, follower, column: column_place, step });
+        fields.push(Field {
+            name: member.name.clone(),
+            quoted_name,
+            place,
+            follower,
+            column: column_place,
+            step,
+        });
     }
-    let places = fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place)).collect();
-    let filled = columns.iter().enumerate().filter(|(_, column)| is_record(column.name()));
-    let cells = columns.iter().map(|column| width(column.data_type())).sum::<usize>();
+    let places = fields
+        .iter()
+        .enumerate()
+        .map(|(place, field)| (field.name.clone(), place))
+        .collect();
+    let filled = columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| is_record(column.name()));
+    let cells = columns
+        .iter()
+        .map(|column| width(column.data_type()))
+        .sum::<usize>();
     let cells = u64::try_from(cells).unwrap_or(u64::MAX);
-    Ok(Object { fields, first: Cell::new(0), places, columns: filled.map(|(place, _)| place).collect(), cells })
+    Ok(Object {
+        fields,
+        first: Cell::new(0),
+        places,
+        columns: filled.map(|(place, _)| place).collect(),
+        cells,
+    })
 }
 
 fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {
@@ -113,16 +151,20 @@ fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {
         (Shape::Timestamp(numbers), DataType::Timestamp(_, Some(_))) => Step::Timestamp(*numbers),
         (Shape::Time, DataType::Int64) => Step::Time,
         (Shape::Any, DataType::Utf8) => Step::Any,
-        (Shape::Array(item), DataType::List(target)) => {
-            Step::Array(Box::new(compile_value(item, target.data_type()).map_err(|refusal| refusal.under("[]"))?))
-        }
+        (Shape::Array(item), DataType::List(target)) => Step::Array(Box::new(
+            compile_value(item, target.data_type()).map_err(|refusal| refusal.under("[]"))?,
+        )),
         (Shape::Map(value), DataType::Map(entries, _)) => {
             let Some(target) = map_value(entries.data_type()) else {
                 return Err(mismatch(shape, target));
             };
-            Step::Map(Box::new(compile_value(value, target.data_type()).map_err(|refusal| refusal.under("[]"))?))
+            Step::Map(Box::new(
+                compile_value(value, target.data_type()).map_err(|refusal| refusal.under("[]"))?,
+            ))
         }
-        (Shape::Struct(members), DataType::Struct(fields)) => Step::Struct(compile(members, fields, &|_| true)?),
+        (Shape::Struct(members), DataType::Struct(fields)) => {
+            Step::Struct(compile(members, fields, &|_| true)?)
+        }
         (_, _) => return Err(mismatch(shape, target)),
     };
     Ok(step)
@@ -146,5 +188,7 @@ fn mismatch(shape: &Shape, target: &DataType) -> Refusal {
         Shape::Map(_) => "map",
         Shape::Struct(_) => "struct",
     };
-    Refusal::new(format!("declared as {declared}, but the table's column is {target}; evolution of columns is not built yet"))
+    Refusal::new(format!(
+        "declared as {declared}, but the table's column is {target}; evolution of columns is not built yet"
+    ))
 }

@@ -19,7 +19,8 @@ const EXACT_MAX: u64 = 1 << 53;
 
 /// The powers of ten that a double holds exactly.
 const EXACT_POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
 /// A number of few digits and no exponent: most of those that there are.
@@ -58,20 +59,33 @@ impl Short {
         let whole = point.unwrap_or(count);
         let fraction = count - whole;
         // What is no JSON number is left to the reader that says why.
-        let is_number = count > 0 && (point.is_none() || fraction > 0) && (whole == 1 || unsigned.first() != Some(&b'0'));
-        is_number.then_some((Short { is_negative, digits, fraction }, end + usize::from(is_negative)))
+        let is_number = count > 0
+            && (point.is_none() || fraction > 0)
+            && (whole == 1 || unsigned.first() != Some(&b'0'));
+        is_number.then_some((
+            Short {
+                is_negative,
+                digits,
+                fraction,
+            },
+            end + usize::from(is_negative),
+        ))
     }
 
     #[inline]
     pub(crate) fn long(self) -> Option<i64> {
-        let value = i64::try_from(self.digits).ok().filter(|_| self.fraction == 0)?;
+        let value = i64::try_from(self.digits)
+            .ok()
+            .filter(|_| self.fraction == 0)?;
         Some(if self.is_negative { -value } else { value })
     }
 
     /// The nearest double, where one division of exact numbers finds it.
     #[inline]
     pub(crate) fn double(self) -> Option<f64> {
-        let power = EXACT_POWERS.get(self.fraction).filter(|_| self.digits <= EXACT_MAX)?;
+        let power = EXACT_POWERS
+            .get(self.fraction)
+            .filter(|_| self.digits <= EXACT_MAX)?;
         let value = self.digits as f64 / power;
         Some(if self.is_negative { -value } else { value })
     }
@@ -79,7 +93,9 @@ impl Short {
     /// The number times ten to the power of `scale`, if it is whole and small.
     #[inline]
     pub(crate) fn unscaled(self, scale: u32) -> Option<i128> {
-        let shift = scale.checked_sub(u32::try_from(self.fraction).ok()?).filter(|shift| *shift <= 19)?;
+        let shift = scale
+            .checked_sub(u32::try_from(self.fraction).ok()?)
+            .filter(|shift| *shift <= 19)?;
         let value = i128::from(self.digits) * i128::from(10u64.checked_pow(shift)?);
         Some(if self.is_negative { -value } else { value })
     }
@@ -97,8 +113,13 @@ pub(crate) fn unscaled(text: &str, scale: u32) -> Result<i128, Inexact> {
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    let digits_end = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
-    let (mantissa, exponent) = unsigned.split_at_checked(digits_end).unwrap_or((unsigned, &[]));
+    let digits_end = unsigned
+        .iter()
+        .position(|byte| matches!(byte, b'e' | b'E'))
+        .unwrap_or(unsigned.len());
+    let (mantissa, exponent) = unsigned
+        .split_at_checked(digits_end)
+        .unwrap_or((unsigned, &[]));
     let point = mantissa.iter().position(|byte| *byte == b'.');
     let (whole, fraction) = match point.and_then(|point| mantissa.split_at_checked(point)) {
         Some((whole, [_, fraction @ ..])) if !fraction.is_empty() => (whole, fraction),
@@ -110,7 +131,9 @@ pub(crate) fn unscaled(text: &str, scale: u32) -> Result<i128, Inexact> {
         return Err(Inexact::NotANumber);
     }
     let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
-    let shift = exponent_of(exponent)?.saturating_sub(fraction_digits).saturating_add(i64::from(scale));
+    let shift = exponent_of(exponent)?
+        .saturating_sub(fraction_digits)
+        .saturating_add(i64::from(scale));
     let magnitude = magnitude(whole.iter().chain(fraction), shift)?;
     Ok(if is_negative { -magnitude } else { magnitude })
 }
@@ -124,9 +147,17 @@ fn exponent_of(text: &[u8]) -> Result<i64, Inexact> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Inexact::NotANumber);
     }
-    let add = |value: i64, digit: &u8| value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
+    let add = |value: i64, digit: &u8| {
+        value
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'))
+    };
     let exponent = digits.iter().fold(0, add);
-    Ok(if is_negative { exponent.saturating_neg() } else { exponent })
+    Ok(if is_negative {
+        exponent.saturating_neg()
+    } else {
+        exponent
+    })
 }
 
 /// The digits times ten to the power of `shift`.
@@ -139,11 +170,17 @@ fn magnitude<'a>(digits: impl Iterator<Item = &'a u8>, shift: i64) -> Result<i12
             zeros = zeros.saturating_add(u32::from(value != 0));
             continue;
         }
-        let power = zeros.checked_add(1).and_then(|zeros| 10i128.checked_pow(zeros));
+        let power = zeros
+            .checked_add(1)
+            .and_then(|zeros| 10i128.checked_pow(zeros));
         let shifted = power.and_then(|power| value.checked_mul(power));
         value = if value == 0 { Some(0) } else { shifted }
             .and_then(|value| value.checked_add(i128::from(digit - b'0')))
-            .ok_or(if shift < -40 { Inexact::Fraction } else { Inexact::Overflow })?;
+            .ok_or(if shift < -40 {
+                Inexact::Fraction
+            } else {
+                Inexact::Overflow
+            })?;
         zeros = 0;
     }
     if value == 0 {
@@ -151,8 +188,12 @@ fn magnitude<'a>(digits: impl Iterator<Item = &'a u8>, shift: i64) -> Result<i12
     }
     match shift.saturating_add(i64::from(zeros)) {
         shift @ 0.. => {
-            let power = u32::try_from(shift).ok().and_then(|shift| 10i128.checked_pow(shift));
-            power.and_then(|power| value.checked_mul(power)).ok_or(Inexact::Overflow)
+            let power = u32::try_from(shift)
+                .ok()
+                .and_then(|shift| 10i128.checked_pow(shift));
+            power
+                .and_then(|power| value.checked_mul(power))
+                .ok_or(Inexact::Overflow)
         }
         // The last digit is not zero, so that no division is exact.
         _ => Err(Inexact::Fraction),
@@ -190,7 +231,11 @@ mod tests {
     #[test]
     fn decimals_keep_every_digit_or_are_refused() {
         for (text, scale, expected) in [
-            ("12345678901234567890.1234567891", 10, Ok(123_456_789_012_345_678_901_234_567_891)),
+            (
+                "12345678901234567890.1234567891",
+                10,
+                Ok(123_456_789_012_345_678_901_234_567_891),
+            ),
             ("1.10", 1, Ok(11)),
             ("1.11", 1, Err(Inexact::Fraction)),
             ("+007.50", 2, Ok(750)),

@@ -50,10 +50,19 @@ pub(crate) fn run(
 ) -> Outcome<Done> {
     // Most text is ASCII, for which this is the quicker check.
     if !bytes.is_ascii() {
-        std::str::from_utf8(bytes)
-            .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
+        std::str::from_utf8(bytes).map_err(|error| {
+            Fault::new(
+                Code::InvalidUtf8,
+                format!("the JSON text is not UTF-8: {error}"),
+            )
+        })?;
     }
-    let mut run = Run { scanner: Scanner::new(bytes), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
+    let mut run = Run {
+        scanner: Scanner::new(bytes),
+        unknown_fields,
+        ignored: 0,
+        cells_left: CELLS_MAX,
+    };
     if run.scanner.peek() != Some(b'{') {
         return Err(match run.scanner.peek() {
             None => Fault::new(Code::EmptyPayload, "the value is only white space"),
@@ -62,7 +71,10 @@ pub(crate) fn run(
     }
     run.members(object, columns, row)?;
     run.scanner.finish()?;
-    Ok(Done { ignored: run.ignored, cells: CELLS_MAX - run.cells_left })
+    Ok(Done {
+        ignored: run.ignored,
+        cells: CELLS_MAX - run.cells_left,
+    })
 }
 
 impl<'a> Run<'a> {
@@ -83,7 +95,10 @@ impl<'a> Run<'a> {
                 return Err(uneven());
             };
             if column.len() > row {
-                return Err(Fault::new(Code::DuplicateField, "the object has the field twice").in_field(&field.name));
+                return Err(
+                    Fault::new(Code::DuplicateField, "the object has the field twice")
+                        .in_field(&field.name),
+                );
             }
             if let Err(fault) = self.value(&field.step, column) {
                 return Err(fault.in_field(&field.name));
@@ -101,7 +116,11 @@ impl<'a> Run<'a> {
 
     /// Reads a field's name and colon; a field that nothing takes is dealt with here. `expected` learns what came.
     #[inline]
-    fn field<'o>(&mut self, object: &'o Object, expected: &Cell<usize>) -> Outcome<Option<&'o Field>> {
+    fn field<'o>(
+        &mut self,
+        object: &'o Object,
+        expected: &Cell<usize>,
+    ) -> Outcome<Option<&'o Field>> {
         self.scanner.peek();
         let mut place = expected.get();
         // Fields that are left out now and then make the chain longer than one.
@@ -129,11 +148,16 @@ impl<'a> Run<'a> {
         let name = String::from_utf8_lossy(name);
         match self.unknown_fields {
             UnknownFields::Reject => {
-                let message = format!("no column takes the field {:?} (value.unknown_fields: reject)", shorten(&name));
+                let message = format!(
+                    "no column takes the field {:?} (value.unknown_fields: reject)",
+                    shorten(&name)
+                );
                 Err(Fault::new(Code::UnknownField, message).in_field(&shorten(&name)))
             }
             UnknownFields::Ignore => {
-                self.scanner.any().map_err(|fault| fault.in_field(&shorten(&name)))?;
+                self.scanner
+                    .any()
+                    .map_err(|fault| fault.in_field(&shorten(&name)))?;
                 self.ignored += 1;
                 Ok(())
             }
@@ -146,7 +170,10 @@ impl<'a> Run<'a> {
                 self.cells_left = left;
                 Ok(())
             }
-            None => Err(Fault::new(Code::TooLarge, format!("the value becomes more than {CELLS_MAX} values"))),
+            None => Err(Fault::new(
+                Code::TooLarge,
+                format!("the value becomes more than {CELLS_MAX} values"),
+            )),
         }
     }
 
@@ -189,7 +216,9 @@ impl<'a> Run<'a> {
         match (step, &mut column.data, first) {
             (Step::Integer, Data::Int(column), b'-' | b'0'..=b'9') => {
                 let value = self.long()?;
-                column.push(i32::try_from(value).map_err(|_| out_of_range(&value.to_string(), "an int"))?);
+                column.push(
+                    i32::try_from(value).map_err(|_| out_of_range(&value.to_string(), "an int"))?,
+                );
             }
             (Step::Float, Data::Float(column), b'-' | b'0'..=b'9') => {
                 let text = self.scanner.number()?;
@@ -201,26 +230,45 @@ impl<'a> Run<'a> {
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'"') => {
                 let text = self.short_text()?;
-                column.push(unscaled(&String::from_utf8_lossy(&text), *precision, *scale)?);
+                column.push(unscaled(
+                    &String::from_utf8_lossy(&text),
+                    *precision,
+                    *scale,
+                )?);
             }
             (Step::Binary, Data::Binary(column), b'"') => self.binary(column)?,
             (Step::Timestamp(_), Data::Long(column), b'"') => {
                 let text = self.short_text()?;
-                column.push(time::parse_timestamp(&text).map_err(|code| bad_timestamp(code, &text))?);
+                column
+                    .push(time::parse_timestamp(&text).map_err(|code| bad_timestamp(code, &text))?);
             }
-            (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => column.push(self.long()?),
+            (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => {
+                column.push(self.long()?)
+            }
             (Step::Date(_), Data::Int(column), b'"') => {
                 let text = self.short_text()?;
-                let bad_date = || Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(&text)));
+                let bad_date = || {
+                    Fault::new(
+                        Code::InvalidDate,
+                        format!("{} is no date yyyy-mm-dd", Shown(&text)),
+                    )
+                };
                 column.push(time::parse_date(&text).ok_or_else(bad_date)?);
             }
             (Step::Date(Numbers::Allowed), Data::Int(column), b'-' | b'0'..=b'9') => {
                 let days = self.long()?;
-                column.push(i32::try_from(days).map_err(|_| out_of_range(&days.to_string(), "a date"))?);
+                column.push(
+                    i32::try_from(days).map_err(|_| out_of_range(&days.to_string(), "a date"))?,
+                );
             }
             (Step::Time, Data::Long(column), b'"') => {
                 let text = self.short_text()?;
-                let bad_time = || Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(&text)));
+                let bad_time = || {
+                    Fault::new(
+                        Code::InvalidTime,
+                        format!("{} is no time of day in UTC", Shown(&text)),
+                    )
+                };
                 column.push(time::parse_time(&text).ok_or_else(bad_time)?);
             }
             (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?)?,
@@ -255,7 +303,10 @@ impl<'a> Run<'a> {
     fn binary(&mut self, column: &mut Bytes) -> Outcome {
         let text = self.short_text()?;
         if STANDARD.decode_vec(&text, column.open()).is_err() {
-            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(&text))));
+            return Err(Fault::new(
+                Code::InvalidBinary,
+                format!("{} is not base64", Shown(&text)),
+            ));
         }
         column.end()
     }
@@ -321,15 +372,25 @@ impl<'a> Run<'a> {
 
 fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
     let short = Short::read(text.as_bytes()).filter(|(_, length)| *length == text.len());
-    if let Some(value) = short.and_then(|(short, _)| short.unscaled(scale)).filter(|value| fits(*value, precision)) {
+    if let Some(value) = short
+        .and_then(|(short, _)| short.unscaled(scale))
+        .filter(|value| fits(*value, precision))
+    {
         return Ok(value);
     }
     let fault = match number::unscaled(text, scale) {
         Ok(value) if fits(value, precision) => return Ok(value),
-        Err(Inexact::NotANumber) => Fault::new(Code::InvalidNumber, format!("{:?} is no number", shorten(text))),
-        Ok(_) | Err(Inexact::Overflow | Inexact::Fraction) => {
-            Fault::new(Code::DecimalOverflow, format!("{} does not fit decimal({precision}, {scale}) exactly", shorten(text)))
-        }
+        Err(Inexact::NotANumber) => Fault::new(
+            Code::InvalidNumber,
+            format!("{:?} is no number", shorten(text)),
+        ),
+        Ok(_) | Err(Inexact::Overflow | Inexact::Fraction) => Fault::new(
+            Code::DecimalOverflow,
+            format!(
+                "{} does not fit decimal({precision}, {scale}) exactly",
+                shorten(text)
+            ),
+        ),
     };
     Err(fault)
 }
@@ -338,14 +399,23 @@ fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
 fn bad_timestamp(code: Code, text: &[u8]) -> Box<Fault> {
     let shown = Shown(text);
     if code == Code::TimestampWithoutZone {
-        return Fault::new(code, format!("{shown} has no zone: add Z or an offset such as +01:00"));
+        return Fault::new(
+            code,
+            format!("{shown} has no zone: add Z or an offset such as +01:00"),
+        );
     }
-    Fault::new(code, format!("{shown} is no ISO 8601 date and time of at most microseconds"))
+    Fault::new(
+        code,
+        format!("{shown} is no ISO 8601 date and time of at most microseconds"),
+    )
 }
 
 #[cold]
 fn out_of_range(text: &str, what: &str) -> Box<Fault> {
-    Fault::new(Code::OutOfRange, format!("{} does not fit {what} exactly", shorten(text)))
+    Fault::new(
+        Code::OutOfRange,
+        format!("{} does not fit {what} exactly", shorten(text)),
+    )
 }
 
 fn expected(step: &Step) -> &'static str {
@@ -368,5 +438,8 @@ fn expected(step: &Step) -> &'static str {
 /// Steps and columns are compiled from the same target, so this is a bug of ours; it rejects the record rather than the process.
 #[cold]
 fn uneven() -> Box<Fault> {
-    Fault::new(Code::TypeMismatch, "the compiled steps do not fit the columns (a bug of Lakeward)")
+    Fault::new(
+        Code::TypeMismatch,
+        "the compiled steps do not fit the columns (a bug of Lakeward)",
+    )
 }

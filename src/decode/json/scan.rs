@@ -33,7 +33,11 @@ pub(crate) enum Text<'a> {
 impl<'a> Scanner<'a> {
     /// A reader of `bytes`, which are UTF-8.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Scanner { bytes, at: 0, depth: 0 }
+        Scanner {
+            bytes,
+            at: 0,
+            depth: 0,
+        }
     }
 
     /// The next byte that is not white space, which stays unread.
@@ -59,7 +63,11 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     pub(crate) fn expect(&mut self, byte: u8, what: &str) -> Outcome {
-        if self.accept(byte) { Ok(()) } else { Err(self.malformed(what)) }
+        if self.accept(byte) {
+            Ok(())
+        } else {
+            Err(self.malformed(what))
+        }
     }
 
     /// Begins an object or array, whose first byte is next.
@@ -67,7 +75,10 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Fault::new(Code::Depth, format!("the value nests deeper than {DEPTH_MAX}")));
+            return Err(Fault::new(
+                Code::Depth,
+                format!("the value nests deeper than {DEPTH_MAX}"),
+            ));
         }
         Ok(())
     }
@@ -83,13 +94,20 @@ impl<'a> Scanner<'a> {
             None => Ok(()),
             Some(_) => {
                 let left = self.bytes.len() - self.at;
-                Err(Fault::new(Code::TrailingBytes, format!("{left} bytes are left after the JSON value")))
+                Err(Fault::new(
+                    Code::TrailingBytes,
+                    format!("{left} bytes are left after the JSON value"),
+                ))
             }
         }
     }
 
     pub(crate) fn literal(&mut self, word: &'static str) -> Outcome {
-        if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
+        if !self
+            .bytes
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(word.as_bytes()))
+        {
             return Err(self.malformed(word));
         }
         self.at += word.len();
@@ -108,7 +126,11 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => {
                     let inside = self.bytes.get(start..self.at).unwrap_or(&[]);
                     self.at += 1;
-                    return Ok(if is_escaped { Text::Escaped(inside) } else { Text::Plain(inside) });
+                    return Ok(if is_escaped {
+                        Text::Escaped(inside)
+                    } else {
+                        Text::Plain(inside)
+                    });
                 }
                 Some(b'\\') => {
                     is_escaped = true;
@@ -141,7 +163,10 @@ impl<'a> Scanner<'a> {
     /// Reads a field's name, if it is next and spelled without escapes; `quoted` is the name in its quotes.
     #[inline]
     pub(crate) fn accept_name(&mut self, quoted: &[u8]) -> bool {
-        let is_next = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(quoted));
+        let is_next = self
+            .bytes
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(quoted));
         if is_next {
             self.at += quoted.len();
         }
@@ -181,7 +206,11 @@ impl<'a> Scanner<'a> {
             self.some_digits()?;
         }
         // A number is ASCII.
-        Ok(self.bytes.get(start..self.at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or(""))
+        Ok(self
+            .bytes
+            .get(start..self.at)
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .unwrap_or(""))
     }
 
     #[inline]
@@ -199,7 +228,11 @@ impl<'a> Scanner<'a> {
     fn some_digits(&mut self) -> Outcome {
         let start = self.at;
         self.digits();
-        if self.at == start { Err(self.malformed("a digit")) } else { Ok(()) }
+        if self.at == start {
+            Err(self.malformed("a digit"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads any value and gives its text; strings inside are checked.
@@ -252,7 +285,11 @@ impl<'a> Scanner<'a> {
     /// Reads the comma before every element but the first.
     #[inline]
     pub(crate) fn separate(&mut self, is_first: bool) -> Outcome {
-        if is_first { Ok(()) } else { self.expect(b',', "a comma or the end of an object or array") }
+        if is_first {
+            Ok(())
+        } else {
+            self.expect(b',', "a comma or the end of an object or array")
+        }
     }
 
     /// Says what was expected where reading stands.
@@ -260,10 +297,20 @@ impl<'a> Scanner<'a> {
     pub(crate) fn malformed(&self, expected: &str) -> Box<Fault> {
         let rest = self.bytes.get(self.at..).unwrap_or(&[]);
         if rest.is_empty() {
-            return Fault::new(Code::Truncated, format!("the JSON text ends where {expected} is expected"));
+            return Fault::new(
+                Code::Truncated,
+                format!("the JSON text ends where {expected} is expected"),
+            );
         }
         let rest = String::from_utf8_lossy(rest);
-        Fault::new(Code::MalformedJson, format!("{expected} is expected at byte {}, found {:?}", self.at, shorten(&rest)))
+        Fault::new(
+            Code::MalformedJson,
+            format!(
+                "{expected} is expected at byte {}, found {:?}",
+                self.at,
+                shorten(&rest)
+            ),
+        )
     }
 
     /// Says that the next value is of another kind.
@@ -271,7 +318,13 @@ impl<'a> Scanner<'a> {
     pub(crate) fn mismatch(&mut self, expected: &str) -> Box<Fault> {
         let start = self.at;
         match self.any() {
-            Ok(found) => Fault::new(Code::TypeMismatch, format!("{expected} is expected, found {}", shorten(&String::from_utf8_lossy(found)))),
+            Ok(found) => Fault::new(
+                Code::TypeMismatch,
+                format!(
+                    "{expected} is expected, found {}",
+                    shorten(&String::from_utf8_lossy(found))
+                ),
+            ),
             // A value that is no JSON at all says so itself.
             Err(fault) => {
                 self.at = start;
@@ -288,7 +341,10 @@ fn special(bytes: &[u8], mut at: usize) -> usize {
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     // The lowest flagged byte is exact; a borrow can only flag bytes above it.
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
-    while let Some((chunk, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<8>()) {
+    while let Some((chunk, _)) = bytes
+        .get(at..)
+        .and_then(|rest| rest.split_first_chunk::<8>())
+    {
         let word = u64::from_le_bytes(*chunk);
         let quote = word ^ (ONES * u64::from(b'"'));
         let backslash = word ^ (ONES * u64::from(b'\\'));
@@ -337,7 +393,10 @@ fn unicode_escape<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> Outcome<&'a [u8]> {
             if !(0xdc00..0xe000).contains(&second) {
                 return Err(lone_surrogate(first));
             }
-            (0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00), after)
+            (
+                0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00),
+                after,
+            )
         }
         (_, rest) => (first, rest),
     };
@@ -357,11 +416,17 @@ fn hex(bytes: &[u8]) -> Outcome<(u32, &[u8])> {
 
 #[cold]
 fn lone_surrogate(unit: u32) -> Box<Fault> {
-    Fault::new(Code::InvalidUtf8, format!("a string holds the lone surrogate \\u{unit:04x}, which is no character"))
+    Fault::new(
+        Code::InvalidUtf8,
+        format!("a string holds the lone surrogate \\u{unit:04x}, which is no character"),
+    )
 }
 
 #[cold]
 fn bad_escape(at: &[u8]) -> Box<Fault> {
     let shown = shorten(&String::from_utf8_lossy(at));
-    Fault::new(Code::MalformedJson, format!("a string holds the unknown escape {shown:?}"))
+    Fault::new(
+        Code::MalformedJson,
+        format!("a string holds the unknown escape {shown:?}"),
+    )
 }

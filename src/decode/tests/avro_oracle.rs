@@ -98,7 +98,9 @@ impl Generator {
                 Kind::Again(Box::new(self.named[index].clone()))
             }
             18 => self.keep(|this| {
-                let symbols = (0..1 + this.random.below(4)).map(|index| format!("S{index}")).collect();
+                let symbols = (0..1 + this.random.below(4))
+                    .map(|index| format!("S{index}"))
+                    .collect();
                 Kind::Enum(this.name(), symbols)
             }),
             19 => Kind::Array(Box::new(self.kind(depth - 1))),
@@ -118,14 +120,22 @@ impl Generator {
 
     fn decimal(&mut self) -> Kind {
         let precision = 1 + self.random.below(38) as u32;
-        Kind::Decimal(precision, self.random.below(u64::from(precision) + 1) as u32)
+        Kind::Decimal(
+            precision,
+            self.random.below(u64::from(precision) + 1) as u32,
+        )
     }
 
     fn fixed_decimal(&mut self) -> Kind {
         let size = 1 + self.random.below(20) as usize;
         // As many digits as always fit the bytes.
         let precision = ((size * 8 - 1) * 30103 / 100_000).clamp(1, 38) as u32;
-        Kind::FixedDecimal(self.name(), size, precision, self.random.below(u64::from(precision) + 1) as u32)
+        Kind::FixedDecimal(
+            self.name(),
+            size,
+            precision,
+            self.random.below(u64::from(precision) + 1) as u32,
+        )
     }
 
     fn recursion(&mut self) -> Kind {
@@ -157,7 +167,11 @@ impl Generator {
                 self.named.truncate(named);
             }
         }
-        if branches.is_empty() { Kind::Text } else { Kind::Union(branches) }
+        if branches.is_empty() {
+            Kind::Text
+        } else {
+            Kind::Union(branches)
+        }
     }
 
     fn value(&mut self, kind: &Kind, depth: u32) -> Avro {
@@ -174,11 +188,19 @@ impl Generator {
             Kind::Uuid => Avro::Uuid(uuid::Uuid::from_u64_pair(random.next(), random.next())),
             Kind::Decimal(precision, _) | Kind::FixedDecimal(_, _, precision, _) => {
                 let limit = 10u128.pow(*precision);
-                let unscaled = ((u128::from(random.next()) << 64 | u128::from(random.next())) % limit).cast_signed();
-                let unscaled = if random.below(2) == 0 { unscaled } else { -unscaled };
+                let unscaled = ((u128::from(random.next()) << 64 | u128::from(random.next()))
+                    % limit)
+                    .cast_signed();
+                let unscaled = if random.below(2) == 0 {
+                    unscaled
+                } else {
+                    -unscaled
+                };
                 let bytes = unscaled.to_be_bytes();
                 match kind {
-                    Kind::FixedDecimal(_, size, ..) if *size < 16 => Avro::Decimal(bytes[16 - size..].to_vec().into()),
+                    Kind::FixedDecimal(_, size, ..) if *size < 16 => {
+                        Avro::Decimal(bytes[16 - size..].to_vec().into())
+                    }
                     _ => Avro::Decimal(bytes.to_vec().into()),
                 }
             }
@@ -192,31 +214,54 @@ impl Generator {
                 Days::new(random.next() as u32),
                 Millis::new(random.next() as u32),
             )),
-            Kind::Fixed(_, size) => Avro::Fixed(*size, (0..*size).map(|_| random.next() as u8).collect()),
+            Kind::Fixed(_, size) => {
+                Avro::Fixed(*size, (0..*size).map(|_| random.next() as u8).collect())
+            }
             Kind::Enum(_, symbols) => {
                 let index = random.below(symbols.len() as u64) as usize;
                 Avro::Enum(index as u32, symbols[index].clone())
             }
-            Kind::Array(item) => Avro::Array((0..self.count(depth)).map(|_| self.value(item, depth.saturating_sub(1))).collect()),
+            Kind::Array(item) => Avro::Array(
+                (0..self.count(depth))
+                    .map(|_| self.value(item, depth.saturating_sub(1)))
+                    .collect(),
+            ),
             Kind::Map(value) => {
-                let entries = (0..self.count(depth)).map(|_| (self.random.text(), self.value(value, depth.saturating_sub(1))));
+                let entries = (0..self.count(depth)).map(|_| {
+                    (
+                        self.random.text(),
+                        self.value(value, depth.saturating_sub(1)),
+                    )
+                });
                 Avro::Map(entries.collect())
             }
             Kind::Union(branches) => {
                 let is_end = |kind: &Kind| depth == 0 && matches!(kind, Kind::Recursion(_));
                 let index = random.below(branches.len() as u64) as usize;
                 let index = if is_end(&branches[index]) { 0 } else { index };
-                Avro::Union(index as u32, Box::new(self.value(&branches[index], depth.saturating_sub(1))))
+                Avro::Union(
+                    index as u32,
+                    Box::new(self.value(&branches[index], depth.saturating_sub(1))),
+                )
             }
             Kind::Record(name, fields) => {
                 self.open.push((name.clone(), fields.clone()));
-                let values = fields.iter().map(|(name, kind)| (name.clone(), self.value(kind, depth)));
+                let values = fields
+                    .iter()
+                    .map(|(name, kind)| (name.clone(), self.value(kind, depth)));
                 let values = values.collect();
                 self.open.pop();
                 Avro::Record(values)
             }
             Kind::Recursion(name) => {
-                let fields = self.open.iter().rev().find(|(open, _)| open == name).unwrap().1.clone();
+                let fields = self
+                    .open
+                    .iter()
+                    .rev()
+                    .find(|(open, _)| open == name)
+                    .unwrap()
+                    .1
+                    .clone();
                 self.value(&Kind::Record(name.clone(), fields), depth.saturating_sub(1))
             }
             Kind::Again(kind) => self.value(kind, depth),
@@ -232,7 +277,9 @@ impl Generator {
 fn base(kind: &Kind) -> String {
     match kind {
         Kind::Int | Kind::Date | Kind::TimeMillis => "int".to_owned(),
-        Kind::Long | Kind::TimeMicros | Kind::TimestampMillis | Kind::TimestampMicros => "long".to_owned(),
+        Kind::Long | Kind::TimeMicros | Kind::TimestampMillis | Kind::TimestampMicros => {
+            "long".to_owned()
+        }
         Kind::Text | Kind::Uuid => "string".to_owned(),
         Kind::Bytes | Kind::Decimal(..) => "bytes".to_owned(),
         Kind::Null => "null".to_owned(),
@@ -258,11 +305,21 @@ fn schema(kind: &Kind) -> Json {
     let named = |name: &str, rest: Json| {
         let (namespace, short) = name.rsplit_once('.').unwrap_or(("", name));
         let mut object = json!({"name": short, "namespace": namespace});
-        object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        object
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
         object
     };
     match kind {
-        Kind::Null | Kind::Boolean | Kind::Int | Kind::Long | Kind::Float | Kind::Double | Kind::Bytes | Kind::Text => {
+        Kind::Null
+        | Kind::Boolean
+        | Kind::Int
+        | Kind::Long
+        | Kind::Float
+        | Kind::Double
+        | Kind::Bytes
+        | Kind::Text => {
             json!(base(kind))
         }
         Kind::Uuid => logical("string", "uuid"),
@@ -278,14 +335,20 @@ fn schema(kind: &Kind) -> Json {
         Kind::TimeMicros => logical("long", "time-micros"),
         Kind::TimestampMillis => logical("long", "timestamp-millis"),
         Kind::TimestampMicros => logical("long", "timestamp-micros"),
-        Kind::Duration(name) => named(name, json!({"type": "fixed", "size": 12, "logicalType": "duration"})),
+        Kind::Duration(name) => named(
+            name,
+            json!({"type": "fixed", "size": 12, "logicalType": "duration"}),
+        ),
         Kind::Fixed(name, size) => named(name, json!({"type": "fixed", "size": size})),
         Kind::Enum(name, symbols) => named(name, json!({"type": "enum", "symbols": symbols})),
         Kind::Array(item) => json!({"type": "array", "items": schema(item)}),
         Kind::Map(value) => json!({"type": "map", "values": schema(value)}),
         Kind::Union(branches) => branches.iter().map(schema).collect(),
         Kind::Record(name, fields) => {
-            let fields: Vec<_> = fields.iter().map(|(name, kind)| json!({"name": name, "type": schema(kind)})).collect();
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(name, kind)| json!({"name": name, "type": schema(kind)}))
+                .collect();
             named(name, json!({"type": "record", "fields": fields}))
         }
         Kind::Recursion(name) => json!(name),
@@ -305,26 +368,37 @@ fn expected(kind: &Kind, value: &Avro, open: &mut Vec<(String, Vec<(String, Kind
         (Kind::Long, Avro::Long(value)) => json!(value),
         (Kind::Float, Avro::Float(value)) => float(*value),
         (Kind::Double, Avro::Double(value)) => double(*value),
-        (Kind::Bytes, Avro::Bytes(value)) | (Kind::Fixed(..), Avro::Fixed(_, value)) => bytes(value),
+        (Kind::Bytes, Avro::Bytes(value)) | (Kind::Fixed(..), Avro::Fixed(_, value)) => {
+            bytes(value)
+        }
         (Kind::Text, Avro::String(value)) | (Kind::Enum(..), Avro::Enum(_, value)) => json!(value),
         (Kind::Uuid, Avro::Uuid(value)) => json!(value.to_string()),
-        (Kind::Decimal(_, scale) | Kind::FixedDecimal(_, _, _, scale), Avro::Decimal(value)) => decimal(unscaled(value), *scale),
+        (Kind::Decimal(_, scale) | Kind::FixedDecimal(_, _, _, scale), Avro::Decimal(value)) => {
+            decimal(unscaled(value), *scale)
+        }
         (Kind::Date, Avro::Date(value)) => date(*value),
         (Kind::TimeMillis, Avro::TimeMillis(value)) => json!(i64::from(*value) * 1000),
         (Kind::TimeMicros, Avro::TimeMicros(value)) => json!(value),
         (Kind::TimestampMillis, Avro::TimestampMillis(value)) => timestamp(value * 1000),
         (Kind::TimestampMicros, Avro::TimestampMicros(value)) => timestamp(*value),
         (Kind::Duration(_), Avro::Duration(value)) => duration(value),
-        (Kind::Array(item), Avro::Array(items)) => items.iter().map(|value| expected(item, value, open)).collect(),
-        (Kind::Map(inner), Avro::Map(entries)) => {
-            map(entries.iter().map(|(key, value)| (key.clone(), expected(inner, value, open))).collect::<Vec<_>>())
+        (Kind::Array(item), Avro::Array(items)) => items
+            .iter()
+            .map(|value| expected(item, value, open))
+            .collect(),
+        (Kind::Map(inner), Avro::Map(entries)) => map(entries
+            .iter()
+            .map(|(key, value)| (key.clone(), expected(inner, value, open)))
+            .collect::<Vec<_>>()),
+        (Kind::Union(branches), Avro::Union(index, value)) => {
+            union(branches, *index as usize, value, open)
         }
-        (Kind::Union(branches), Avro::Union(index, value)) => union(branches, *index as usize, value, open),
         (Kind::Record(_, fields), _) if fields.is_empty() => json!(true),
         (Kind::Record(name, fields), Avro::Record(values)) => {
             open.push((name.clone(), fields.clone()));
             let members = fields.iter().zip(values);
-            let members = members.map(|((name, kind), (_, value))| (name.clone(), expected(kind, value, open)));
+            let members = members
+                .map(|((name, kind), (_, value))| (name.clone(), expected(kind, value, open)));
             let members = Json::Object(members.collect());
             open.pop();
             members
@@ -335,20 +409,41 @@ fn expected(kind: &Kind, value: &Avro, open: &mut Vec<(String, Vec<(String, Kind
     }
 }
 
-fn union(branches: &[Kind], index: usize, value: &Avro, open: &mut Vec<(String, Vec<(String, Kind)>)>) -> Json {
-    let present: Vec<&Kind> = branches.iter().filter(|kind| !matches!(kind, Kind::Null)).collect();
+fn union(
+    branches: &[Kind],
+    index: usize,
+    value: &Avro,
+    open: &mut Vec<(String, Vec<(String, Kind)>)>,
+) -> Json {
+    let present: Vec<&Kind> = branches
+        .iter()
+        .filter(|kind| !matches!(kind, Kind::Null))
+        .collect();
     let branch = &branches[index];
     match (present.as_slice(), value) {
         ([] | [_], _) => expected(branch, value, open),
         (_, Avro::Null) => Json::Null,
-        ([Kind::Int, Kind::Long] | [Kind::Long, Kind::Int], Avro::Int(value)) => json!(i64::from(*value)),
+        ([Kind::Int, Kind::Long] | [Kind::Long, Kind::Int], Avro::Int(value)) => {
+            json!(i64::from(*value))
+        }
         ([Kind::Int, Kind::Long] | [Kind::Long, Kind::Int], Avro::Long(value)) => json!(value),
-        ([Kind::Float, Kind::Double] | [Kind::Double, Kind::Float], Avro::Float(value)) => double(f64::from(*value)),
-        ([Kind::Float, Kind::Double] | [Kind::Double, Kind::Float], Avro::Double(value)) => double(*value),
+        ([Kind::Float, Kind::Double] | [Kind::Double, Kind::Float], Avro::Float(value)) => {
+            double(f64::from(*value))
+        }
+        ([Kind::Float, Kind::Double] | [Kind::Double, Kind::Float], Avro::Double(value)) => {
+            double(*value)
+        }
         (several, _) => {
             let members = several.iter().map(|kind| {
                 let is_chosen = base(kind) == base(branch);
-                (base(kind), if is_chosen { expected(branch, value, open) } else { Json::Null })
+                (
+                    base(kind),
+                    if is_chosen {
+                        expected(branch, value, open)
+                    } else {
+                        Json::Null
+                    },
+                )
             });
             Json::Object(members.collect())
         }
@@ -357,46 +452,90 @@ fn union(branches: &[Kind], index: usize, value: &Avro, open: &mut Vec<(String, 
 
 /// The JSON that a value under a recursion should become.
 fn text(kind: &Kind, value: &Avro, open: &mut Vec<(String, Vec<(String, Kind)>)>) -> Json {
-    let number = |text: String, is_finite: bool| if is_finite { serde_json::from_str(&text).unwrap() } else { json!(text) };
+    let number = |text: String, is_finite: bool| {
+        if is_finite {
+            serde_json::from_str(&text).unwrap()
+        } else {
+            json!(text)
+        }
+    };
     match (kind, value) {
         (Kind::Float, Avro::Float(value)) => number(value.to_string(), value.is_finite()),
         (Kind::Double, Avro::Double(value)) => number(value.to_string(), value.is_finite()),
-        (Kind::Bytes, Avro::Bytes(value)) | (Kind::Fixed(..), Avro::Fixed(_, value)) => json!(STANDARD.encode(value)),
+        (Kind::Bytes, Avro::Bytes(value)) | (Kind::Fixed(..), Avro::Fixed(_, value)) => {
+            json!(STANDARD.encode(value))
+        }
         (Kind::Decimal(_, scale) | Kind::FixedDecimal(_, _, _, scale), Avro::Decimal(value)) => {
             let value = unscaled(value);
-            let digits = format!("{:0>width$}", value.unsigned_abs(), width = *scale as usize + 1);
+            let digits = format!(
+                "{:0>width$}",
+                value.unsigned_abs(),
+                width = *scale as usize + 1
+            );
             let (whole, fraction) = digits.split_at(digits.len() - *scale as usize);
             let point = if fraction.is_empty() { "" } else { "." };
-            json!(format!("{}{whole}{point}{fraction}", if value < 0 { "-" } else { "" }))
+            json!(format!(
+                "{}{whole}{point}{fraction}",
+                if value < 0 { "-" } else { "" }
+            ))
         }
         (Kind::Date, Avro::Date(value)) => json!(crate::decode::time::format_date(*value)),
-        (Kind::TimestampMillis, Avro::TimestampMillis(value)) => json!(crate::decode::time::format_timestamp(value * 1000)),
-        (Kind::TimestampMicros, Avro::TimestampMicros(value)) => json!(crate::decode::time::format_timestamp(*value)),
-        (Kind::Array(item), Avro::Array(items)) => items.iter().map(|value| text(item, value, open)).collect(),
-        (Kind::Map(inner), Avro::Map(entries)) => {
-            Json::Object(entries.iter().map(|(key, value)| (key.clone(), text(inner, value, open))).collect())
+        (Kind::TimestampMillis, Avro::TimestampMillis(value)) => {
+            json!(crate::decode::time::format_timestamp(value * 1000))
         }
+        (Kind::TimestampMicros, Avro::TimestampMicros(value)) => {
+            json!(crate::decode::time::format_timestamp(*value))
+        }
+        (Kind::Array(item), Avro::Array(items)) => {
+            items.iter().map(|value| text(item, value, open)).collect()
+        }
+        (Kind::Map(inner), Avro::Map(entries)) => Json::Object(
+            entries
+                .iter()
+                .map(|(key, value)| (key.clone(), text(inner, value, open)))
+                .collect(),
+        ),
         (Kind::Union(branches), Avro::Union(index, value)) => {
             let branch = &branches[*index as usize];
-            let present: Vec<&Kind> = branches.iter().filter(|kind| !matches!(kind, Kind::Null)).collect();
+            let present: Vec<&Kind> = branches
+                .iter()
+                .filter(|kind| !matches!(kind, Kind::Null))
+                .collect();
             let is_plain = match present.as_slice() {
                 [] | [_] => true,
-                [Kind::Int, Kind::Long] | [Kind::Long, Kind::Int] | [Kind::Float, Kind::Double] | [Kind::Double, Kind::Float] => true,
+                [Kind::Int, Kind::Long]
+                | [Kind::Long, Kind::Int]
+                | [Kind::Float, Kind::Double]
+                | [Kind::Double, Kind::Float] => true,
                 _ => matches!(branch, Kind::Null),
             };
             let value = text(branch, value, open);
-            if is_plain { value } else { json!({ base(branch): value }) }
+            if is_plain {
+                value
+            } else {
+                json!({ base(branch): value })
+            }
         }
         (Kind::Record(_, fields), _) if fields.is_empty() => json!(true),
         (Kind::Record(name, fields), Avro::Record(values)) => {
             open.push((name.clone(), fields.clone()));
             let members = fields.iter().zip(values);
-            let members = Json::Object(members.map(|((name, kind), (_, value))| (name.clone(), text(kind, value, open))).collect());
+            let members = Json::Object(
+                members
+                    .map(|((name, kind), (_, value))| (name.clone(), text(kind, value, open)))
+                    .collect(),
+            );
             open.pop();
             members
         }
         (Kind::Recursion(name), value) => {
-            let fields = open.iter().rev().find(|(open, _)| open == name).unwrap().1.clone();
+            let fields = open
+                .iter()
+                .rev()
+                .find(|(open, _)| open == name)
+                .unwrap()
+                .1
+                .clone();
             text(&Kind::Record(name.clone(), fields), value, open)
         }
         (Kind::Again(kind), value) => text(kind, value, open),
@@ -407,7 +546,9 @@ fn text(kind: &Kind, value: &Avro, open: &mut Vec<(String, Vec<(String, Kind)>)>
 fn unscaled(value: &apache_avro::Decimal) -> i128 {
     let bytes: Vec<u8> = value.clone().try_into().unwrap();
     let sign = if bytes[0] < 0x80 { 0 } else { -1 };
-    bytes.iter().fold(sign, |value, byte| value << 8 | i128::from(*byte))
+    bytes
+        .iter()
+        .fold(sign, |value, byte| value << 8 | i128::from(*byte))
 }
 
 fn duration(value: &Duration) -> Json {
@@ -417,14 +558,23 @@ fn duration(value: &Duration) -> Json {
 /// Compares, reading JSON text where the reference says that there is some.
 fn same(expected: &Json, actual: &Json) -> bool {
     match (expected, actual) {
-        (Json::Object(left), Json::String(right)) if left.len() == 1 && left.contains_key("json") => {
+        (Json::Object(left), Json::String(right))
+            if left.len() == 1 && left.contains_key("json") =>
+        {
             serde_json::from_str::<Json>(right).is_ok_and(|right| right == left["json"])
         }
         (Json::Object(left), Json::Object(right)) => {
-            left.len() == right.len() && left.iter().all(|(name, value)| right.get(name).is_some_and(|other| same(value, other)))
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .all(|(name, value)| right.get(name).is_some_and(|other| same(value, other)))
         }
         (Json::Array(left), Json::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| same(left, right))
         }
         (left, right) => left == right,
     }
@@ -438,16 +588,29 @@ struct Case {
 }
 
 fn case(seed: u64) -> Case {
-    let mut generator = Generator { random: Random::new(seed), names: 0, open: Vec::new(), named: Vec::new() };
+    let mut generator = Generator {
+        random: Random::new(seed),
+        names: 0,
+        open: Vec::new(),
+        named: Vec::new(),
+    };
     let kind = generator.record(4);
     let text = schema(&kind).to_string();
-    let parsed = Schema::parse_str(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}: {text}"));
-    let mut case = Case { kind, schema: text, payloads: Vec::new(), expected: Vec::new() };
+    let parsed =
+        Schema::parse_str(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}: {text}"));
+    let mut case = Case {
+        kind,
+        schema: text,
+        payloads: Vec::new(),
+        expected: Vec::new(),
+    };
     for _ in 0..4 {
         let value = generator.value(&case.kind, 4);
-        let payload = to_avro_datum(&parsed, value).unwrap_or_else(|error| panic!("seed {seed}: {error}: {}", case.schema));
+        let payload = to_avro_datum(&parsed, value)
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}: {}", case.schema));
         let decoded = from_avro_datum(&parsed, &mut payload.as_slice(), None).unwrap();
-        case.expected.push(expected(&case.kind, &decoded, &mut Vec::new()));
+        case.expected
+            .push(expected(&case.kind, &decoded, &mut Vec::new()));
         case.payloads.push(payload);
     }
     case
@@ -458,11 +621,23 @@ fn random_values_of_random_schemas_decode_as_apache_avro_decodes_them() {
     for seed in seeds() {
         let case = case(seed);
         let mut decoder = avro_decoder(&case.schema);
-        let appended = append(&mut decoder, &case.payloads.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        assert!(appended.rejects.is_empty(), "seed {seed}: {:?}: {}", appended.rejects, case.schema);
+        let appended = append(
+            &mut decoder,
+            &case.payloads.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+        );
+        assert!(
+            appended.rejects.is_empty(),
+            "seed {seed}: {:?}: {}",
+            appended.rejects,
+            case.schema
+        );
         let actual = rows(&mut decoder);
         for (expected, actual) in case.expected.iter().zip(&actual) {
-            assert!(same(expected, actual), "seed {seed}: {}\nexpected {expected}\nactual   {actual}", case.schema);
+            assert!(
+                same(expected, actual),
+                "seed {seed}: {}\nexpected {expected}\nactual   {actual}",
+                case.schema
+            );
         }
     }
 }
@@ -475,13 +650,27 @@ fn every_prefix_is_a_reject_between_neighbours_that_land() {
         let payload = &case.payloads[0];
         let step = 1 + payload.len() / 200;
         for length in (0..payload.len()).step_by(step) {
-            let appended = append(&mut decoder, &[payload, &payload[..length], &case.payloads[1]]);
-            assert_eq!((appended.counts.rows, appended.counts.rejects), (2, 1), "DEC-1 seed {seed}, {length} bytes: {}", case.schema);
+            let appended = append(
+                &mut decoder,
+                &[payload, &payload[..length], &case.payloads[1]],
+            );
+            assert_eq!(
+                (appended.counts.rows, appended.counts.rejects),
+                (2, 1),
+                "DEC-1 seed {seed}, {length} bytes: {}",
+                case.schema
+            );
             let actual = rows(&mut decoder);
-            assert!(same(&case.expected[0], &actual[0]) && same(&case.expected[1], &actual[1]), "seed {seed}, {length} bytes");
+            assert!(
+                same(&case.expected[0], &actual[0]) && same(&case.expected[1], &actual[1]),
+                "seed {seed}, {length} bytes"
+            );
         }
         let longer = [payload.as_slice(), &[0]].concat();
-        assert_eq!(append(&mut decoder, &[&longer]).rejects[0].code, "trailing_bytes");
+        assert_eq!(
+            append(&mut decoder, &[&longer]).rejects[0].code,
+            "trailing_bytes"
+        );
     }
 }
 
@@ -500,7 +689,10 @@ fn random_and_damaged_bytes_never_panic_and_never_harm_a_neighbour() {
             let noise = random.bytes(40);
             append(&mut decoder, &[&noise, &case.payloads[3], &damaged]);
             let actual = rows(&mut decoder);
-            assert!(actual.iter().any(|row| same(&case.expected[3], row)), "seed {seed}");
+            assert!(
+                actual.iter().any(|row| same(&case.expected[3], row)),
+                "seed {seed}"
+            );
         }
     }
 }

@@ -25,7 +25,12 @@ fn kind(random: &mut Random, depth: u32) -> Type {
 
 fn columns(random: &mut Random, depth: u32) -> Vec<Column> {
     let count = 1 + random.below(5);
-    (0..count).map(|index| Column { name: format!("c{index}"), kind: kind(random, depth) }).collect()
+    (0..count)
+        .map(|index| Column {
+            name: format!("c{index}"),
+            kind: kind(random, depth),
+        })
+        .collect()
 }
 
 /// A value that mostly fits.
@@ -49,7 +54,11 @@ fn value(random: &mut Random, kind: &Type) -> Json {
             _ => json!(format!("{}.{:03}", random.int(), random.below(1000))),
         },
         Type::Array(item) => (0..random.below(4)).map(|_| value(random, item)).collect(),
-        Type::Map(item) => Json::Object((0..random.below(4)).map(|_| (random.text(), value(random, item))).collect()),
+        Type::Map(item) => Json::Object(
+            (0..random.below(4))
+                .map(|_| (random.text(), value(random, item)))
+                .collect(),
+        ),
         Type::Struct(columns) => object(random, columns),
         other => panic!("{other:?} is not generated"),
     }
@@ -67,7 +76,9 @@ fn object(random: &mut Random, columns: &[Column]) -> Json {
 
 /// Writes a value with random white space, escapes and order.
 fn write(random: &mut Random, value: &Json, out: &mut String) {
-    let space = |random: &mut Random, out: &mut String| out.push_str(["", "", " ", "\n\t"][random.below(4) as usize]);
+    let space = |random: &mut Random, out: &mut String| {
+        out.push_str(["", "", " ", "\n\t"][random.below(4) as usize])
+    };
     space(random, out);
     match value {
         Json::Array(items) => {
@@ -95,7 +106,10 @@ fn write(random: &mut Random, value: &Json, out: &mut String) {
             out.push('"');
             let mut units = [0; 2];
             text.chars().for_each(|character| {
-                character.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04X}")));
+                character
+                    .encode_utf16(&mut units)
+                    .iter()
+                    .for_each(|unit| out.push_str(&format!("\\u{unit:04X}")));
             });
             out.push('"');
         }
@@ -111,17 +125,37 @@ fn expected(kind: &Type, value: &Json) -> Option<Json> {
         (Type::Boolean, Json::Bool(_)) | (Type::String, Json::String(_)) => value.clone(),
         (Type::Integer, Json::Number(number)) => json!(i32::try_from(whole(number)?).ok()?),
         (Type::Long, Json::Number(number)) => json!(whole(number)?),
-        (Type::Float, Json::Number(number)) => float(number.to_string().parse::<f32>().ok().filter(|value| value.is_finite())?),
-        (Type::Double, Json::Number(number)) => double(number.to_string().parse::<f64>().ok().filter(|value| value.is_finite())?),
+        (Type::Float, Json::Number(number)) => float(
+            number
+                .to_string()
+                .parse::<f32>()
+                .ok()
+                .filter(|value| value.is_finite())?,
+        ),
+        (Type::Double, Json::Number(number)) => double(
+            number
+                .to_string()
+                .parse::<f64>()
+                .ok()
+                .filter(|value| value.is_finite())?,
+        ),
         (Type::Decimal(..), Json::Number(number)) => decimal(thousandths(&number.to_string())?, 3),
         (Type::Decimal(..), Json::String(text)) => decimal(thousandths(text)?, 3),
-        (Type::Array(item), Json::Array(items)) => items.iter().map(|value| expected(item, value)).collect::<Option<_>>()?,
+        (Type::Array(item), Json::Array(items)) => items
+            .iter()
+            .map(|value| expected(item, value))
+            .collect::<Option<_>>()?,
         (Type::Map(item), Json::Object(members)) => {
-            let entries = members.iter().map(|(name, value)| Some((name.clone(), expected(item, value)?)));
+            let entries = members
+                .iter()
+                .map(|(name, value)| Some((name.clone(), expected(item, value)?)));
             map(entries.collect::<Option<Vec<_>>>()?)
         }
         (Type::Struct(columns), Json::Object(members)) => {
-            if members.keys().any(|name| columns.iter().all(|column| column.name != *name)) {
+            if members
+                .keys()
+                .any(|name| columns.iter().all(|column| column.name != *name))
+            {
                 return None;
             }
             let member = |column: &Column| {
@@ -138,7 +172,9 @@ fn expected(kind: &Type, value: &Json) -> Option<Json> {
 /// A whole number as it is, or one that its text shows to be whole.
 fn whole(number: &serde_json::Number) -> Option<i64> {
     let text = number.to_string();
-    number.as_i64().or_else(|| text.strip_suffix(".0")?.parse().ok())
+    number
+        .as_i64()
+        .or_else(|| text.strip_suffix(".0")?.parse().ok())
 }
 
 /// Only numbers without an exponent are generated small enough to fit.
@@ -157,13 +193,20 @@ fn random_values_of_random_columns_decode_as_the_reference_says() {
     for seed in seeds() {
         let mut random = Random::new(seed);
         let columns = columns(&mut random, 3);
-        let pairs: Vec<_> = columns.iter().map(|column| (column.name.as_str(), column.kind.clone())).collect();
+        let pairs: Vec<_> = columns
+            .iter()
+            .map(|column| (column.name.as_str(), column.kind.clone()))
+            .collect();
         let mut decoder = decoder(&table(ddl(&pairs)), None);
         for _ in 0..6 {
             let mut value = object(&mut random, &columns);
             if random.below(5) == 0 {
-                let other = columns[random.below(columns.len() as u64) as usize].name.clone();
-                value[other] = [json!("x"), json!(1.5), json!([]), json!({}), json!(true)][random.below(5) as usize].clone();
+                let other = columns[random.below(columns.len() as u64) as usize]
+                    .name
+                    .clone();
+                value[other] = [json!("x"), json!(1.5), json!([]), json!({}), json!(true)]
+                    [random.below(5) as usize]
+                    .clone();
             }
             let mut text = String::new();
             write(&mut random, &value, &mut text);
@@ -172,7 +215,11 @@ fn random_values_of_random_columns_decode_as_the_reference_says() {
             let expected = expected(&Type::Struct(columns.clone()), &read);
             let appended = append(&mut decoder, &[text.as_bytes()]);
             let actual = rows(&mut decoder).pop();
-            assert_eq!(actual, expected, "seed {seed}: {text}: {:?}: {columns:?}", appended.rejects);
+            assert_eq!(
+                actual, expected,
+                "seed {seed}: {text}: {:?}: {columns:?}",
+                appended.rejects
+            );
             landed += usize::from(actual.is_some());
         }
     }
@@ -183,19 +230,57 @@ fn random_values_of_random_columns_decode_as_the_reference_says() {
 #[test]
 fn what_is_json_is_what_serde_json_takes() {
     let mut table = table(ddl(&[("id", Type::Long)]));
-    let Value::Json { unknown_fields, .. } = &mut table.value else { panic!() };
+    let Value::Json { unknown_fields, .. } = &mut table.value else {
+        panic!()
+    };
     *unknown_fields = UnknownFields::Ignore;
     let mut decoder = decoder(&table, None);
     let pieces = [
-        "{", "}", "[", "]", ",", ":", "\"", "\\", "\"a\"", "1", "-", "0", ".5", "e9", "E+1", "true", "false", "null", "nul", " ", "\n", "\\u00e4",
-        "\\ud83e\\udd80", "\\n", "\u{1}", "ä", "01", "1.0", "\"\":", "\"b\":1", "[1,2]", "{\"c\":[]}", "\u{7f}",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\"a\"",
+        "1",
+        "-",
+        "0",
+        ".5",
+        "e9",
+        "E+1",
+        "true",
+        "false",
+        "null",
+        "nul",
+        " ",
+        "\n",
+        "\\u00e4",
+        "\\ud83e\\udd80",
+        "\\n",
+        "\u{1}",
+        "ä",
+        "01",
+        "1.0",
+        "\"\":",
+        "\"b\":1",
+        "[1,2]",
+        "{\"c\":[]}",
+        "\u{7f}",
     ];
     let mut both = 0;
     for seed in 0..40 * seeds().count() as u64 {
         let mut random = Random::new(seed);
-        let mut value: String = (0..1 + random.below(5)).map(|_| pieces[random.below(pieces.len() as u64) as usize]).collect();
+        let mut value: String = (0..1 + random.below(5))
+            .map(|_| pieces[random.below(pieces.len() as u64) as usize])
+            .collect();
         if random.below(2) == 0 {
-            value = format!("[{value},\"{}\"]", pieces[random.below(pieces.len() as u64) as usize]);
+            value = format!(
+                "[{value},\"{}\"]",
+                pieces[random.below(pieces.len() as u64) as usize]
+            );
         }
         let text = format!("{{\"x\":{value}}}");
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
@@ -206,7 +291,12 @@ fn what_is_json_is_what_serde_json_takes() {
         };
         let appended = append(&mut decoder, &[text.as_bytes()]);
         let is_reject = appended.counts.rejects == 1;
-        assert_eq!(is_reject, !(is_json && is_text), "seed {seed}: {text:?}: {:?}", appended.rejects);
+        assert_eq!(
+            is_reject,
+            !(is_json && is_text),
+            "seed {seed}: {text:?}: {:?}",
+            appended.rejects
+        );
         both += usize::from(!is_reject);
         decoder.clear();
     }
@@ -218,19 +308,32 @@ fn every_prefix_and_any_damage_is_a_reject_or_a_row() {
     for seed in seeds().take(64) {
         let mut random = Random::new(seed);
         let columns = columns(&mut random, 3);
-        let pairs: Vec<_> = columns.iter().map(|column| (column.name.as_str(), column.kind.clone())).collect();
+        let pairs: Vec<_> = columns
+            .iter()
+            .map(|column| (column.name.as_str(), column.kind.clone()))
+            .collect();
         let mut decoder = decoder(&table(ddl(&pairs)), None);
         let good = format!("{{\"{}\":null}}", columns[0].name);
         let value = object(&mut random, &columns).to_string().into_bytes();
         for length in 0..value.len() {
-            let appended = append(&mut decoder, &[good.as_bytes(), &value[..length], good.as_bytes()]);
-            assert_eq!((appended.counts.rows, appended.counts.rejects), (2, 1), "DEC-1 seed {seed}, {length} bytes");
+            let appended = append(
+                &mut decoder,
+                &[good.as_bytes(), &value[..length], good.as_bytes()],
+            );
+            assert_eq!(
+                (appended.counts.rows, appended.counts.rejects),
+                (2, 1),
+                "DEC-1 seed {seed}, {length} bytes"
+            );
         }
         for _ in 0..50 {
             let mut damaged = value.clone();
             let index = random.below(damaged.len() as u64) as usize;
             damaged[index] = random.next() as u8;
-            append(&mut decoder, &[&damaged, good.as_bytes(), &random.bytes(30)]);
+            append(
+                &mut decoder,
+                &[&damaged, good.as_bytes(), &random.bytes(30)],
+            );
         }
         decoder.take().unwrap();
     }

@@ -31,7 +31,9 @@ fn order(random: &mut Random, index: u64) -> Json {
         json!({"sku": format!("SKU-{:05}", random.below(50_000)), "qty": 1 + random.below(5), "price": price})
     });
     let items: Vec<_> = items.collect();
-    let tags: Vec<_> = (0..random.below(3)).map(|_| pick(random, &["new", "vip", "promo", "fragile", "b2b", "return"])).collect();
+    let tags: Vec<_> = (0..random.below(3))
+        .map(|_| pick(random, &["new", "vip", "promo", "fragile", "b2b", "return"]))
+        .collect();
     let mut order = json!({
         "order_id": uuid.to_string(), "customer_id": random.below(200_000),
         "status": pick(random, &["created", "paid", "shipped", "delivered", "cancelled"]),
@@ -50,10 +52,21 @@ fn order(random: &mut Random, index: u64) -> Json {
     members.insert("weight".into(), json!(random.below(50_000) as f64 / 1000.0));
     members.insert("is_gift".into(), json!(in_one_of(random, 10)));
     if in_one_of(random, 4) {
-        members.insert("note".into(), json!(format!("please leave at door {}", random.below(100))));
+        members.insert(
+            "note".into(),
+            json!(format!("please leave at door {}", random.below(100))),
+        );
     }
-    let city = pick(random, &["Berlin", "Paris", "London", "Madrid", "Rome", "Vienna", "Zurich", "Oslo"]);
-    let (lat, lon) = (random.below(90_000) as f64 / 1000.0, random.below(180_000) as f64 / 1000.0);
+    let city = pick(
+        random,
+        &[
+            "Berlin", "Paris", "London", "Madrid", "Rome", "Vienna", "Zurich", "Oslo",
+        ],
+    );
+    let (lat, lon) = (
+        random.below(90_000) as f64 / 1000.0,
+        random.below(180_000) as f64 / 1000.0,
+    );
     let street = format!("{} Long Street", random.below(500));
     members.insert(
         "address".into(),
@@ -69,43 +82,87 @@ fn text(value: &Json, kind: &Type) -> String {
     let columns = match kind {
         Type::Struct(columns) => columns,
         Type::Array(item) => {
-            let items = value.as_array().unwrap().iter().map(|value| text(value, item));
+            let items = value
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|value| text(value, item));
             return format!("[{}]", items.collect::<Vec<_>>().join(","));
         }
         _ => return value.to_string(),
     };
-    let members = columns.iter().filter_map(|column| Some((column, value.get(&column.name)?)));
-    let members = members.map(|(column, value)| format!("\"{}\":{}", column.name, text(value, &column.kind)));
+    let members = columns
+        .iter()
+        .filter_map(|column| Some((column, value.get(&column.name)?)));
+    let members =
+        members.map(|(column, value)| format!("\"{}\":{}", column.name, text(value, &column.kind)));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
 /// The same order as Avro bytes.
 fn avro(order: &Json, schema: &apache_avro::Schema) -> Vec<u8> {
     let text = |value: &Json| Avro::String(value.as_str().unwrap().to_owned());
-    let optional = |value: Option<Avro>| Avro::Union(u32::from(value.is_some()), Box::new(value.unwrap_or(Avro::Null)));
+    let optional = |value: Option<Avro>| {
+        Avro::Union(
+            u32::from(value.is_some()),
+            Box::new(value.unwrap_or(Avro::Null)),
+        )
+    };
     let millis = |value: &Json| Avro::TimestampMillis(value.as_i64().unwrap() / 1000);
     let double = |value: &Json| Avro::Double(value.as_f64().unwrap());
     let int = |value: &Json| Avro::Int(i32::try_from(value.as_i64().unwrap()).unwrap());
-    let list = |value: &Json, item: &dyn Fn(&Json) -> Avro| Avro::Array(value.as_array().unwrap().iter().map(item).collect());
-    let record = |fields: Vec<(&str, Avro)>| Avro::Record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+    let list = |value: &Json, item: &dyn Fn(&Json) -> Avro| {
+        Avro::Array(value.as_array().unwrap().iter().map(item).collect())
+    };
+    let record = |fields: Vec<(&str, Avro)>| {
+        Avro::Record(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
+    };
     let address = &order["address"];
     let item = |item: &Json| {
-        let fields = vec![("sku", text(&item["sku"])), ("qty", int(&item["qty"])), ("price", double(&item["price"]))];
-        Avro::Record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        let fields = vec![
+            ("sku", text(&item["sku"])),
+            ("qty", int(&item["qty"])),
+            ("price", double(&item["price"])),
+        ];
+        Avro::Record(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
     };
-    let unscaled: i64 = order["amount"].as_str().unwrap().replace('.', "").parse().unwrap();
+    let unscaled: i64 = order["amount"]
+        .as_str()
+        .unwrap()
+        .replace('.', "")
+        .parse()
+        .unwrap();
     let value = record(vec![
         ("order_id", text(&order["order_id"])),
-        ("customer_id", Avro::Long(order["customer_id"].as_i64().unwrap())),
+        (
+            "customer_id",
+            Avro::Long(order["customer_id"].as_i64().unwrap()),
+        ),
         ("status", text(&order["status"])),
         ("currency", text(&order["currency"])),
-        ("amount", Avro::Decimal(unscaled.to_be_bytes().to_vec().into())),
+        (
+            "amount",
+            Avro::Decimal(unscaled.to_be_bytes().to_vec().into()),
+        ),
         ("discount", optional(order.get("discount").map(double))),
         ("created_at", millis(&order["created_at"])),
         ("updated_at", optional(order.get("updated_at").map(millis))),
         ("quantity", int(&order["quantity"])),
         ("weight", double(&order["weight"])),
-        ("is_gift", Avro::Boolean(order["is_gift"].as_bool().unwrap())),
+        (
+            "is_gift",
+            Avro::Boolean(order["is_gift"].as_bool().unwrap()),
+        ),
         ("note", optional(order.get("note").map(text))),
         (
             "address",
@@ -124,10 +181,21 @@ fn avro(order: &Json, schema: &apache_avro::Schema) -> Vec<u8> {
 }
 
 fn columns() -> Vec<Column> {
-    let column = |name: &str, kind| Column { name: name.to_owned(), kind };
-    let address = ["street", "city", "zip"].map(|name| column(name, Type::String)).into_iter();
-    let address = address.chain(["lat", "lon"].map(|name| column(name, Type::Double))).collect();
-    let item = vec![column("sku", Type::String), column("qty", Type::Integer), column("price", Type::Double)];
+    let column = |name: &str, kind| Column {
+        name: name.to_owned(),
+        kind,
+    };
+    let address = ["street", "city", "zip"]
+        .map(|name| column(name, Type::String))
+        .into_iter();
+    let address = address
+        .chain(["lat", "lon"].map(|name| column(name, Type::Double)))
+        .collect();
+    let item = vec![
+        column("sku", Type::String),
+        column("qty", Type::Integer),
+        column("price", Type::Double),
+    ];
     vec![
         column("order_id", Type::String),
         column("customer_id", Type::Long),
@@ -155,9 +223,18 @@ fn busy() -> Duration {
 
 /// Decodes the values over and over, emptying the decoder as the pipeline does.
 fn measure(name: &str, decoder: &mut Decoder, values: &[Vec<u8>], bad_every: Option<usize>) {
-    let total = std::env::var("LAKEWARD_SPEED_RECORDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2 * DISTINCT);
-    let is_bad = |index: usize| bad_every.is_some_and(|every| index % every == 0);
-    let value = |(index, value): (usize, &Vec<u8>)| if is_bad(index) { value[..value.len() - 1].to_vec() } else { value.clone() };
+    let total = std::env::var("LAKEWARD_SPEED_RECORDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2 * DISTINCT);
+    let is_bad = |index: usize| bad_every.is_some_and(|every| index.is_multiple_of(every));
+    let value = |(index, value): (usize, &Vec<u8>)| {
+        if is_bad(index) {
+            value[..value.len() - 1].to_vec()
+        } else {
+            value.clone()
+        }
+    };
     let values: Vec<Vec<u8>> = values.iter().enumerate().map(value).collect();
     let batch = records(values.iter().map(|value| Some(value.as_slice())));
     let bytes: usize = values.iter().map(Vec::len).sum();
@@ -187,7 +264,9 @@ fn measure(name: &str, decoder: &mut Decoder, values: &[Vec<u8>], bad_every: Opt
 
 fn orders() -> Vec<Json> {
     let mut random = Random::new(42);
-    (0..DISTINCT as u64).map(|index| order(&mut random, index)).collect()
+    (0..DISTINCT as u64)
+        .map(|index| order(&mut random, index))
+        .collect()
 }
 
 #[test]
@@ -202,9 +281,18 @@ fn avro_orders_are_decoded_at_speed() {
 #[test]
 fn json_orders_are_decoded_at_speed() {
     let kind = Type::Struct(columns());
-    let values: Vec<_> = orders().iter().map(|order| text(order, &kind).into_bytes()).collect();
+    let values: Vec<_> = orders()
+        .iter()
+        .map(|order| text(order, &kind).into_bytes())
+        .collect();
     let schema = JsonSchemaSource::Ddl(columns());
-    let mut decoder = decoder(&table(Value::Json { schema, unknown_fields: UnknownFields::Reject }), None);
+    let mut decoder = decoder(
+        &table(Value::Json {
+            schema,
+            unknown_fields: UnknownFields::Reject,
+        }),
+        None,
+    );
     let start = busy();
     for text in &values {
         serde_json::from_slice::<serde::de::IgnoredAny>(text).unwrap();
@@ -213,7 +301,10 @@ fn json_orders_are_decoded_at_speed() {
     println!("for comparison, serde_json skips {rate:.3} M records/s");
     measure("json", &mut decoder, &values, None);
     measure("json, 1 % truncated", &mut decoder, &values, Some(100));
-    let values: Vec<_> = orders().iter().map(|order| order.to_string().into_bytes()).collect();
+    let values: Vec<_> = orders()
+        .iter()
+        .map(|order| order.to_string().into_bytes())
+        .collect();
     measure("json, fields in another order", &mut decoder, &values, None);
 }
 
@@ -223,7 +314,13 @@ fn avro_and_json_agree() {
     let schema = apache_avro::Schema::parse_str(ORDERS).unwrap();
     let orders = orders();
     let (mut from_avro, schema_source) = (avro_decoder(ORDERS), JsonSchemaSource::Ddl(columns()));
-    let mut from_json = decoder(&table(Value::Json { schema: schema_source, unknown_fields: UnknownFields::Reject }), None);
+    let mut from_json = decoder(
+        &table(Value::Json {
+            schema: schema_source,
+            unknown_fields: UnknownFields::Reject,
+        }),
+        None,
+    );
     for order in &orders[..500] {
         append(&mut from_avro, &[&avro(order, &schema)]);
         append(&mut from_json, &[order.to_string().as_bytes()]);
