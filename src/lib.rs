@@ -2,7 +2,23 @@
 //! ARCHITECTURE.md says which may name which, and a test holds them to it.
 
 pub mod clock;
-pub mod config;
-pub mod decode;
 pub mod error;
+pub mod metrics;
 pub mod model;
+
+pub mod config;
+
+pub mod buffer;
+pub mod decode;
+pub mod delta;
+pub mod source;
+pub mod writer;
+
+pub mod maintenance;
+
+pub mod pipeline;
+
+pub mod ops;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -1,0 +1,30 @@
+# Owns the names of what a person runs. Not how: integration/stages runs and times it, integration/components/fetch gets what it needs.
+
+LAKEWARD_CACHE ?= $(HOME)/.cache/lakeward
+# Outside of the clone, so that clones and CI share one build.
+CARGO_TARGET_DIR ?= $(LAKEWARD_CACHE)/target
+export LAKEWARD_CACHE CARGO_TARGET_DIR
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-offline live bench clean-cache
+
+help: ## lists the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: ## the whole product on an embedded broker: no network but for the build, no set-up (DEMO="--dir DIR --records N" to choose)
+	@integration/stages packages-build build demo
+
+test: ## everything: format, lints, offline tests, docs, then live tests against real Kafka, registry, S3, Spark and DuckDB
+	@integration/stages packages-build format lint offline docs build fetch audit live bench-tiny
+
+test-offline: ## what needs no real component
+	@integration/stages packages-build format lint offline docs
+
+live: ## the live tests only (LIVE="-k crash" to choose)
+	@integration/stages packages-build build fetch audit live
+
+bench: ## records/s, CPU-seconds per million records and peak memory, Avro and JSON (BENCH_RECORDS=2000000)
+	@integration/stages packages-build build fetch bench
+
+clean-cache: ## removes fetched components, run folders and shared builds
+	rm -rf -- "$(LAKEWARD_CACHE)"

@@ -1,0 +1,56 @@
+"""Owns an S3 server (moto, whose put-if-absent is atomic) with buckets, and copying a table out of it. Not faults of a store: those are offline tests."""
+
+import secrets
+import sys
+from pathlib import Path
+
+import boto3
+import requests
+
+from .process import Server, free_port, run_folder
+
+ACCESS_KEY = "lakeward-test"
+SECRET_KEY = "lakeward-test-secret"
+REGION = "eu-central-1"
+
+
+class S3:
+    """An S3 server in memory. `options` are the storage options that delta-rs and object_store know."""
+
+    def __init__(self):
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        argv = [Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", self.port]
+        self.server = Server("s3", argv, run_folder() / f"s3-{secrets.token_hex(3)}")
+        self.options = {
+            "aws_endpoint": self.endpoint,
+            "aws_access_key_id": ACCESS_KEY,
+            "aws_secret_access_key": SECRET_KEY,
+            "aws_region": REGION,
+            "aws_allow_http": "true",
+        }
+
+    def __enter__(self) -> "S3":
+        self.server.start(lambda: requests.get(self.endpoint, timeout=2).ok)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.server.stop()
+
+    @property
+    def client(self):
+        return boto3.client("s3", endpoint_url=self.endpoint, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION)
+
+    def create_bucket(self, name: str) -> str:
+        self.client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        return name
+
+    def download(self, bucket: str, prefix: str, target: Path) -> Path:
+        """Copies a prefix to disk, where every reader can read it: paths in a Delta log are relative."""
+        client = self.client
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+            for entry in page.get("Contents", []):
+                file = target / entry["Key"].removeprefix(f"{prefix}/")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                client.download_file(bucket, entry["Key"], str(file))
+        return target

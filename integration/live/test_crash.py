@@ -1,0 +1,90 @@
+"""Owns kill -9 at random moments under load: after every restart the table must hold each record once. Not crashes at named steps (offline, failpoints)."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+from audit.audit import audit, read_log
+from audit.compare import json_record
+
+from .sink import Sink, json_table
+
+ROUNDS = int(os.environ.get("LAKEWARD_CRASH_ROUNDS") or 10)
+PARTITIONS = 8
+RECORDS_PER_SECOND = 4_000
+KILL_SECONDS_MAX = 6.0
+
+
+class Load(threading.Thread):
+    """A producer that goes on while the sink dies."""
+
+    def __init__(self, kafka, topic: str):
+        super().__init__(daemon=True)
+        self.producer = kafka.producer(linger_ms=5)
+        self.topic = topic
+        self.enough = threading.Event()
+        self.count = 0
+        self.failures: list = []
+
+    def run(self) -> None:
+        started = time.monotonic()
+        while not self.enough.is_set():
+            due = int((time.monotonic() - started) * RECORDS_PER_SECOND)
+            while self.count < due:
+                number = self.count
+                payload = b'{"seq": %d, "text": "record %d", "amount": "%d.25"}' % (number, number, number % 1000)
+                self.producer.produce(self.topic, payload, partition=number % PARTITIONS, on_delivery=self._delivered)
+                self.count += 1
+            self.producer.poll(0.01)
+        assert self.producer.flush(60) == 0
+
+    def _delivered(self, error, _message) -> None:
+        if error is not None:
+            self.failures.append(error)
+
+
+def commits(sink: Sink) -> int:
+    try:
+        return len(read_log(sink.table("events")).commits)
+    except ValueError:
+        return 0
+
+
+def test_every_record_is_there_once_after_ten_kills_under_load(kafka, folder, topic, seed):
+    pick = random.Random(seed)
+    kafka.create_topic(topic, PARTITIONS)
+    table = json_table("events", topic, "seq long, text string, amount decimal(9,2)", target_lag="1s", maintenance={"checkpoint_every_commits": 10})
+    sink = Sink(folder, kafka.bootstrap, table)
+    load = Load(kafka, topic)
+    load.start()
+    delivered, repeated, moments = 0, 0, []
+    try:
+        while delivered < ROUNDS:
+            moment = pick.uniform(0.05, KILL_SECONDS_MAX)
+            with sink.start() as running:
+                time.sleep(moment)
+                running.signal(signal.SIGKILL)
+                ended = running.wait(10)
+            if ended.code != -signal.SIGKILL:
+                # It had ended before the fault could be delivered: that proves nothing, and it should not have.
+                repeated += 1
+                print(f"[crash] repeating a round whose kill hit a dead process\n{ended}", flush=True)
+                assert repeated < 3, ended
+                continue
+            delivered += 1
+            moments.append((round(moment, 2), commits(sink)))
+    finally:
+        load.enough.set()
+        load.join(90)
+    assert not load.failures
+    print(f"\n[crash] kills delivered: {delivered}, rounds repeated: {repeated}, (second, commits so far): {moments}", flush=True)
+    assert len({count for _second, count in moments}) > ROUNDS // 2, "too few kills hit a sink that had begun to commit"
+    # A member that was killed holds its topic partitions until its session times out.
+    sink.until_caught_up(seconds_max=240).expect(0)
+    report = audit(sink.table("events"), kafka.dump(topic), json_record)
+    print(report, flush=True)
+    assert report.records == load.count
+    assert report.is_clean, report
+    sink.command("verify", "--deep").expect(0)

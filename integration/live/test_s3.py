@@ -1,0 +1,68 @@
+"""Owns tables on an S3 server: one writer, and two instances of one group on one table. Not faults of a store (offline), not other clouds."""
+
+import os
+
+import pyarrow as pa
+
+from audit.audit import audit
+from audit.compare import json_record
+
+from .readers import assert_all_read
+from .sink import Sink, json_table
+from .test_crash import Load
+
+DDL = "seq long, text string, amount decimal(9,2)"
+
+
+def sink_on_s3(kafka, s3, folder, topic: str, bucket: str, **settings) -> Sink:
+    table = json_table("events", topic, DDL, **settings)
+    return Sink(folder, kafka.bootstrap, table, url=f"s3://{bucket}/bronze", options=s3.options)
+
+
+def test_a_table_on_s3_is_read_back_exactly(kafka, s3, folder, topic):
+    bucket = s3.create_bucket(f"lake-{os.urandom(4).hex()}")
+    kafka.create_topic(topic, 4)
+    kafka.produce(topic, (b'{"seq": %d, "text": "t", "amount": "1.25"}' % number for number in range(20_000)), 4)
+    sink_on_s3(kafka, s3, folder, topic, bucket).until_caught_up().expect(0)
+    table = s3.download(bucket, "bronze/events", folder / "copy")
+    report = audit(table, kafka.dump(topic), json_record)
+    print(f"\n{report}")
+    assert report.is_clean, report
+    kind = pa.schema([("seq", pa.int64()), ("text", pa.string())])
+    assert_all_read(table, pa.table({"seq": range(20_000), "text": ["t"] * 20_000}, schema=kind), kind.names)
+
+
+def test_two_instances_of_one_group_share_a_table_without_loss_or_duplicates(kafka, s3, folder, topic):
+    bucket = s3.create_bucket(f"lake-{os.urandom(4).hex()}")
+    kafka.create_topic(topic, 8)
+    first = sink_on_s3(kafka, s3, folder / "first", topic, bucket, target_lag="1s")
+    second = sink_on_s3(kafka, s3, folder / "second", topic, bucket, target_lag="1s")
+    # One deployment: the same name, so the same group.
+    second.document["name"] = first.document["name"]
+    second.write()
+    load = Load(kafka, topic)
+    load.start()
+    try:
+        with first.start() as one:
+            first.wait_until(one, lambda: first.get("/readyz").ok)
+            with second.start() as two:
+                # Both ready means that the second's rebalance has happened under load.
+                second.wait_until(two, lambda: second.get("/readyz").ok)
+                load.enough.wait(6)
+                # The first leaves in an orderly way, under load as well.
+                one.drain().expect(0)
+                load.enough.wait(4)
+                two.drain().expect(0)
+    finally:
+        load.enough.set()
+        load.join(90)
+    first.until_caught_up().expect(0)
+    report = audit(s3.download(bucket, "bronze/events", folder / "copy"), kafka.dump(topic), json_record)
+    print(f"\n{report}")
+    assert report.records == load.count and report.is_clean, report
+
+
+def test_a_bucket_that_is_not_there_is_one_clear_sentence(kafka, s3, folder, topic):
+    kafka.create_topic(topic, 1)
+    ended = sink_on_s3(kafka, s3, folder, topic, "no-such-bucket-here").until_caught_up("--timeout", "5s", seconds_max=60)
+    ended.expect_error((2, 3), "no-such-bucket-here")

@@ -1,0 +1,128 @@
+"""Owns `run --until-caught-up` on topics whose end no record marks: idle, empty, compacted, transactional. Not volume, not faults."""
+
+import time
+
+from audit.audit import APP_ID, audit, read_log
+from audit.compare import json_record
+
+from .sink import Sink, json_table
+
+DDL = "n long"
+
+
+def table(topic: str) -> dict:
+    return json_table("events", topic, DDL)
+
+
+def catch_up(kafka, sink: Sink, topic: str) -> None:
+    """Ends with exit 0 at the last stable offsets, and the audit is clean."""
+    sink.until_caught_up(seconds_max=120).expect(0)
+    txns = {int(match["partition"]): version for app, version in final_txns(sink).items() if (match := APP_ID.match(app))}
+    assert txns == kafka.end_offsets(topic)
+    report = audit(sink.table("events"), kafka.dump(topic), json_record)
+    print(f"\n{report}")
+    assert report.is_clean, report
+
+
+def final_txns(sink: Sink) -> dict[str, int]:
+    log = read_log(sink.table("events"))
+    txns = dict(log.txns)
+    for commit in log.commits:
+        txns.update(commit.txns)
+    return txns
+
+
+def payloads(count: int):
+    return (b'{"n": %d}' % number for number in range(count))
+
+
+def test_an_idle_topic_ends_at_once_and_commits_nothing_new(kafka, folder, topic):
+    kafka.create_topic(topic, 3)
+    kafka.produce(topic, payloads(1000), 3)
+    sink = Sink(folder, kafka.bootstrap, table(topic))
+    catch_up(kafka, sink, topic)
+    version = read_log(sink.table("events")).commits[-1].version
+    catch_up(kafka, sink, topic)
+    assert read_log(sink.table("events")).commits[-1].version == version
+
+
+def test_an_empty_topic_ends_and_leaves_a_table_without_rows(kafka, folder, topic):
+    kafka.create_topic(topic, 2)
+    catch_up(kafka, Sink(folder, kafka.bootstrap, table(topic)), topic)
+
+
+def test_a_topic_with_an_empty_topic_partition_among_full_ones_ends(kafka, folder, topic):
+    kafka.create_topic(topic, 4)
+    kafka.produce(topic, payloads(500), 2)
+    catch_up(kafka, Sink(folder, kafka.bootstrap, table(topic)), topic)
+
+
+def test_a_compacted_topic_ends_although_its_offsets_have_gaps(kafka, folder, topic):
+    settings = {"cleanup_policy": "compact", "min_cleanable_dirty_ratio": 0.01, "segment_ms": 500, "max_compaction_lag_ms": 500, "delete_retention_ms": 100}
+    kafka.create_topic(topic, 1, **settings)
+    producer = kafka.producer()
+    produced = 0
+    deadline = time.monotonic() + 90
+    while True:
+        for number in range(produced, produced + 200):
+            producer.produce(topic, key=b"key-%d" % (number % 7), value=b'{"n": %d}' % number, partition=0)
+        produced += 200
+        # Tombstones too: they are records without a row.
+        producer.produce(topic, key=b"key-0", value=None, partition=0)
+        produced += 1
+        assert producer.flush(30) == 0
+        dump = kafka.dump(topic).read_text().splitlines()[1:]
+        if len(dump) < produced - 100:
+            break
+        assert time.monotonic() < deadline, "Kafka did not compact in time"
+        time.sleep(1)
+    print(f"\n[compacted] {len(dump)} of {produced} records are left")
+    catch_up(kafka, Sink(folder, kafka.bootstrap, table(topic)), topic)
+
+
+def test_a_transactional_topic_ends_at_its_last_stable_offset_with_committed_rows_only(kafka, folder, topic):
+    kafka.create_topic(topic, 2)
+    first = kafka.producer(transactional_id=f"{topic}-1")
+    first.init_transactions()
+
+    def transact(values, commit: bool) -> None:
+        first.begin_transaction()
+        for number in values:
+            first.produce(topic, value=b'{"n": %d}' % number, partition=number % 2)
+        first.flush(30)
+        first.commit_transaction() if commit else first.abort_transaction()
+
+    transact(range(100), commit=True)
+    transact(range(1000, 1100), commit=False)
+    transact(range(100, 150), commit=True)
+    # The tail is nothing but an aborted transaction and its markers.
+    transact(range(2000, 2050), commit=False)
+    sink = Sink(folder, kafka.bootstrap, table(topic))
+    catch_up(kafka, sink, topic)
+
+    # An open transaction holds the last stable offset back; what follows it must wait.
+    second = kafka.producer(transactional_id=f"{topic}-2")
+    second.init_transactions()
+    second.begin_transaction()
+    second.produce(topic, value=b'{"n": 3000}', partition=0)
+    second.flush(30)
+    kafka.produce(topic, [b'{"n": 200}', b'{"n": 201}'], 1)
+    catch_up(kafka, sink, topic)
+    second.commit_transaction()
+    catch_up(kafka, sink, topic)
+    log = read_log(sink.table("events"))
+    rows = sum(span["rows"] for commit in log.commits for span in commit.spans)
+    assert rows == 150 + 3
+
+
+def test_rows_below_a_tail_of_markers_are_committed_and_a_second_run_does_not_repeat_them(kafka, folder, topic):
+    kafka.create_topic(topic, 1)
+    producer = kafka.producer(transactional_id=topic)
+    producer.init_transactions()
+    for number in range(20):
+        producer.begin_transaction()
+        producer.produce(topic, value=b'{"n": %d}' % number, partition=0)
+        producer.commit_transaction()
+    sink = Sink(folder, kafka.bootstrap, table(topic))
+    catch_up(kafka, sink, topic)
+    catch_up(kafka, sink, topic)

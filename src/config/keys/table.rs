@@ -1,0 +1,293 @@
+//! The keys of one table, which are also those of `defaults`. Declarations only.
+
+use super::{Choice, Default, Key, Kind, later, word};
+
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+const DAY_MS: u64 = 86_400_000;
+
+const FORMATS: &[Choice] = &[
+    word("avro", "Avro binary."),
+    word("json", "JSON text, one object a record."),
+    later(
+        "json_schema",
+        "JSON behind the registry's frame.",
+        "for unframed JSON use `json` with `value.schema.file` or `value.schema.ddl`",
+    ),
+    later("protobuf", "Protobuf.", "use `avro` or `json`"),
+    later(
+        "raw",
+        "The bytes as they are, in one binary column.",
+        "use `avro` or `json`",
+    ),
+    later(
+        "string",
+        "The text as it is, in one string column.",
+        "use `avro` or `json`",
+    ),
+];
+
+const FRAMINGS: &[Choice] = &[
+    word(
+        "confluent",
+        "A zero byte and the schema id, four bytes, precede the value.",
+    ),
+    word("none", "The value alone."),
+];
+
+const UNKNOWN_FIELDS: &[Choice] = &[
+    later(
+        "rescue",
+        "Kept as JSON text in the column `_rescued`.",
+        "use `reject` or `ignore`",
+    ),
+    word("reject", "The record is rejected."),
+    word("ignore", "The field is left out and counted."),
+];
+
+const KEY_FORMATS: &[Choice] = &[
+    word("none", "The key is not decoded."),
+    later(
+        "binary",
+        "As bytes.",
+        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
+    ),
+    later(
+        "string",
+        "As text.",
+        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
+    ),
+    later(
+        "avro",
+        "As Avro.",
+        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
+    ),
+    later(
+        "json_schema",
+        "As JSON behind the registry's frame.",
+        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
+    ),
+    later(
+        "protobuf",
+        "As Protobuf.",
+        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
+    ),
+];
+
+const METADATA: &[Choice] = &[
+    word("timestamp", "The record's timestamp, timestamp."),
+    word(
+        "timestamp_type",
+        "`create_time` or `log_append_time`, string.",
+    ),
+    word("key", "The key's bytes, binary."),
+    word(
+        "headers",
+        "The headers, `array<struct<key string, value binary>>`.",
+    ),
+    word(
+        "leader_epoch",
+        "The leader epoch of the record's batch, integer.",
+    ),
+    word(
+        "schema_id",
+        "The registry's id of the writer schema, integer.",
+    ),
+    word(
+        "ingested_at",
+        "When Lakeward decoded the record, timestamp.",
+    ),
+];
+
+const TOMBSTONES: &[Choice] = &[
+    word("skip", "It is left out and counted."),
+    word("null_row", "A row whose record columns are null."),
+    word("reject", "The record is rejected."),
+];
+
+const ERROR_MODES: &[Choice] = &[
+    later(
+        "dlq",
+        "Rejected records go to a table of their own.",
+        "use `suspend`, which loses nothing, or `skip`",
+    ),
+    word("skip", "It is counted with its coordinates and left out."),
+    word(
+        "suspend",
+        "The table stops before it until a person decides.",
+    ),
+];
+
+const EVOLUTION: &[Choice] = &[
+    word("none", "The table's columns stay as they were created."),
+    later("add_columns", "New fields become columns.", "use `none`"),
+];
+
+const ON_INCOMPATIBLE: &[Choice] = &[
+    word(
+        "reject",
+        "The record is rejected, and `errors.mode` decides.",
+    ),
+    later(
+        "suspend",
+        "The table stops.",
+        "use `reject` with `errors.mode: suspend`",
+    ),
+    later(
+        "new_column",
+        "The value goes into a further column.",
+        "use `reject`",
+    ),
+];
+
+const ON_SOURCE_CHANGE: &[Choice] = &[
+    word("suspend", "The table stops until a person decides."),
+    later("continue", "The next incarnation begins.", "use `suspend`"),
+];
+
+const ON_LOST_OFFSETS: &[Choice] = &[
+    word("suspend", "The table stops until a person decides."),
+    later(
+        "continue",
+        "The hole is recorded and passed over.",
+        "use `suspend`",
+    ),
+];
+
+const WRITE_MODES: &[Choice] = &[
+    word("append", "Every record is a row."),
+    later(
+        "upsert",
+        "Rows by key; reserved.",
+        "use `append`, and merge by key when reading",
+    ),
+];
+
+pub(super) const KEYS: &[Key] = &[
+    Key::new("tables", Kind::Tables, Default::Required, "The tables, each with the topics that feed it."),
+    Key::new("tables[].name", Kind::Text, Default::Required, "The table's name; letters, digits and `_`. Unique.").example("orders"),
+    Key::new("tables[].path", Kind::Text, Default::Implied("<name>"), "The table's folder under `storage.url`; `{table}` stands for the name. Unique.").example("orders"),
+    Key::new("tables[].topics", Kind::Texts, Default::Required, "The topics that feed the table. A topic that feeds several tables is not built yet.").example("[shop.orders]"),
+    Key::new("tables[].topics_regex", Kind::Later("text"), Default::Absent, "A pattern of topics, whose groups `name` can use as `{1}`.")
+        .example("'^pg\\.public\\.(.+)$'")
+        .not_yet("name each topic under `topics`, with one table for each"),
+    Key::new("tables[].value", Kind::Section, Default::Required, "How values are decoded."),
+    Key::new("tables[].value.format", Kind::Choice(FORMATS), Default::Required, "The format of values.").example("avro"),
+    Key::new(
+        "tables[].value.framing",
+        Kind::Choice(FRAMINGS),
+        Default::Implied("confluent for avro where there is a schema_registry, else none"),
+        "What precedes a value.",
+    )
+    .example("confluent"),
+    Key::new("tables[].value.schema", Kind::Section, Default::Implied("none is needed with framing confluent"), "Where the columns come from: one of `subject`, `ddl` and `file`."),
+    Key::new(
+        "tables[].value.schema.subject",
+        Kind::Text,
+        Default::Implied("<topic>-value"),
+        "For framing confluent: the registry's subject whose latest version gives the columns; `{topic}` and `{table}` stand for the names. Needed when several topics feed the table.",
+    )
+    .example("shop.orders-value"),
+    Key::new("tables[].value.schema.ddl", Kind::Text, Default::Absent, "For json: the columns, as in `id long, amount decimal(18,4), tags array<string>`.")
+        .example("\"id long, amount decimal(18,4), tags array<string>\""),
+    Key::new(
+        "tables[].value.schema.file",
+        Kind::Text,
+        Default::Absent,
+        "An Avro schema (for avro with framing none) or a JSON Schema (for json); relative to this file.",
+    )
+    .example("orders.avsc"),
+    Key::new("tables[].value.schema.message", Kind::Later("text"), Default::Absent, "The message of a `.proto` file.")
+        .example("shop.Order")
+        .not_yet("Protobuf is not built either; use `avro` or `json`"),
+    Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Value("reject"), "For json: what a field without a column does."),
+    Key::new("tables[].value.allow_lossy", Kind::Later("true or false"), Default::Absent, "Whether nanoseconds may be cut to microseconds.")
+        .example("true")
+        .not_yet("remove it, and write timestamps in micro- or milliseconds"),
+    Key::new("tables[].value.local_timestamps", Kind::Later("`utc` or `ntz`"), Default::Absent, "What Avro's `local-timestamp-*` become.")
+        .example("utc")
+        .not_yet("remove it, and write `timestamp-micros` or `timestamp-millis`"),
+    Key::new("tables[].key", Kind::Section, Default::Implied("the defaults below"), "How keys are decoded."),
+    Key::new("tables[].key.format", Kind::Choice(KEY_FORMATS), Default::Value("none"), "The format of keys."),
+    Key::new(
+        "tables[].start",
+        Kind::Start,
+        Default::Value("earliest"),
+        "Where a topic that is new to the table begins: `earliest`, `latest` or `{timestamp: 2026-01-01T00:00:00Z}`. Later the table itself knows.",
+    ),
+    Key::new(
+        "tables[].target_lag",
+        Kind::Duration(100, DAY_MS),
+        Default::Value("60s"),
+        "The upper bound from received to readable, while the sink keeps up. Shorter means more and smaller files.",
+    ),
+    Key::new("tables[].flush", Kind::Section, Default::Implied("the defaults below"), "What ends a file before `target_lag` does."),
+    Key::new("tables[].flush.file_size", Kind::Size(64 * KIB, 16 * GIB), Default::Value("128MiB"), "Bytes of Parquet."),
+    Key::new("tables[].flush.rows", Kind::Integer(1, 1_000_000_000), Default::Value("5000000"), "Rows."),
+    Key::new(
+        "tables[].partition_by",
+        Kind::Texts,
+        Default::Value("[]"),
+        "Table partition columns: a column, or `name = transform(column)` with year, month, date, hour, bucket(n, column) or truncate(n, column), such as `day = date(ordered_at)`.",
+    ),
+    Key::new("tables[].sort_by", Kind::Later("list of columns"), Default::Value("[]"), "The order of rows in compacted files.")
+        .example("[ordered_at]")
+        .not_yet("remove it; rows keep the order of their topic partition"),
+    Key::new("tables[].metadata", Kind::Section, Default::Implied("the defaults below"), "The Kafka columns; topic, partition and offset are always there."),
+    Key::new("tables[].metadata.prefix", Kind::Text, Default::Value("_kafka_"), "What their names begin with; letters, digits and `_`."),
+    Key::new("tables[].metadata.include", Kind::Choices(METADATA), Default::Value("[timestamp]"), "Further ones, in this order."),
+    Key::new("tables[].columns", Kind::Section, Default::Implied("the defaults below"), "Which columns are kept and how."),
+    Key::new("tables[].columns.include", Kind::Later("list of columns"), Default::Value("[]"), "Keeps these columns only.")
+        .example("[id, amount]")
+        .not_yet("for json list the columns in `value.schema.ddl`, with `value.unknown_fields: ignore`"),
+    Key::new("tables[].columns.exclude", Kind::Later("list of columns"), Default::Value("[]"), "Leaves these columns out.")
+        .example("[customer.phone]")
+        .not_yet("for json list the columns in `value.schema.ddl`, with `value.unknown_fields: ignore`"),
+    Key::new("tables[].columns.mask", Kind::Later("mapping: column to `hmac_sha256` or `redact`"), Default::Value("{}"), "Hides values.")
+        .example("{ customer.email: hmac_sha256 }")
+        .not_yet("remove it, and mask before Kafka or in a view"),
+    Key::new("tables[].columns.mask_key", Kind::Later("text, secret"), Default::Absent, "The key of `hmac_sha256`.")
+        .example("\"${file:/run/secrets/mask}\"")
+        .not_yet("remove it, and mask before Kafka or in a view"),
+    Key::new("tables[].tombstones", Kind::Choice(TOMBSTONES), Default::Value("skip"), "What a record with a null value becomes."),
+    Key::new("tables[].errors", Kind::Section, Default::Implied("the defaults below"), "What a record that cannot be decoded does."),
+    Key::new("tables[].errors.mode", Kind::Choice(ERROR_MODES), Default::Value("suspend"), "What it does; the default becomes `dlq` when that is built."),
+    Key::new("tables[].errors.table", Kind::Later("text"), Default::Implied("{table}__dlq"), "The table of rejected records.")
+        .example("\"{table}__dlq\"")
+        .not_yet("remove it, and use `errors.mode: suspend` or `skip`"),
+    Key::new("tables[].errors.raw", Kind::Later("true or false"), Default::Value("true"), "Whether rejected records keep their bytes.")
+        .example("true")
+        .not_yet("remove it, and use `errors.mode: suspend` or `skip`"),
+    Key::new("tables[].errors.suspend_above", Kind::Later("mapping: percent, window, min_records"), Default::Implied("{ percent: 100, window: 1m, min_records: 100 }"), "The share of rejected records that suspends the table.")
+        .example("{ percent: 100, window: 1m, min_records: 100 }")
+        .not_yet("remove it; `errors.mode: suspend` stops at the first rejected record"),
+    Key::new("tables[].evolution", Kind::Section, Default::Implied("the defaults below"), "How the table follows its source."),
+    Key::new("tables[].evolution.allow", Kind::Choice(EVOLUTION), Default::Value("none"), "What may change by itself; the default becomes `add_columns` when that is built."),
+    Key::new("tables[].evolution.on_incompatible", Kind::Choice(ON_INCOMPATIBLE), Default::Value("reject"), "What a record does that the table's columns cannot hold."),
+    Key::new("tables[].on_source_change", Kind::Choice(ON_SOURCE_CHANGE), Default::Value("suspend"), "What happens when a topic was recreated or the cluster is another."),
+    Key::new("tables[].on_lost_offsets", Kind::Choice(ON_LOST_OFFSETS), Default::Value("suspend"), "What happens when records were deleted before they were read."),
+    Key::new("tables[].write_mode", Kind::Choice(WRITE_MODES), Default::Value("append"), "How rows are written."),
+    Key::new(
+        "tables[].properties",
+        Kind::Map,
+        Default::Value("{}"),
+        "Delta table properties, set at creation: `delta.appendOnly`, `delta.checkpointInterval`, `delta.logRetentionDuration`, `delta.deletedFileRetentionDuration`, `delta.dataSkippingNumIndexedCols` and your own.",
+    ),
+    Key::new("tables[].maintenance", Kind::Section, Default::Implied("the defaults below"), "What keeps the table fast."),
+    Key::new("tables[].maintenance.compaction", Kind::Later("mapping: target_file_size, min_files, cold_after"), Default::Implied("{ target_file_size: 256MiB, min_files: 8, cold_after: 5m }"), "Merges small files.")
+        .example("{ target_file_size: 256MiB, min_files: 8, cold_after: 5m }")
+        .not_yet("remove it, and run an engine's OPTIMIZE, which may run beside the sink"),
+    Key::new(
+        "tables[].maintenance.checkpoint_every_commits",
+        Kind::Integer(1, 1_000_000),
+        Default::Implied("the table's delta.checkpointInterval, else 100"),
+        "Commits between two checkpoints of the Delta log.",
+    )
+    .example("100"),
+    Key::new("tables[].maintenance.log_retention", Kind::Later("duration"), Default::Implied("30d"), "How long entries of the Delta log are kept.")
+        .example("30d")
+        .not_yet("remove it; the sink deletes no log entry"),
+    Key::new("tables[].maintenance.vacuum", Kind::Later("mapping: older_than, interval"), Default::Implied("{ older_than: 7d, interval: 1d }"), "Deletes files that no version needs.")
+        .example("{ older_than: 7d, interval: 1d }")
+        .not_yet("remove it, and run an engine's VACUUM, which may run beside the sink"),
+];

@@ -1,0 +1,275 @@
+//! One table. Values that concern several tables are held against each other in `together`.
+
+use std::path::Path;
+
+use crate::config::partition;
+use crate::config::problem::{Findings, one_of, suggestion};
+use crate::config::resolve::{complain, properties, value};
+use crate::config::section::{Section, Text, Value, join};
+use crate::config::settings::{
+    ErrorMode, Flush, Metadata, MetadataColumn, PartitionField, Start, Table, Tombstones,
+};
+
+/// What a table's values depend on outside of it.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    /// What relative paths are relative to.
+    pub(super) folder: &'a Path,
+    pub(super) has_registry: bool,
+}
+
+pub(super) fn resolve(
+    section: &Section,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) -> Option<Table> {
+    let name = name(section, findings);
+    let path = path(section, name.as_deref(), findings);
+    let topics = topics(section, findings);
+    let value = value::resolve(section, topics.as_deref(), context, findings);
+    let partition_by = partition_by(section, findings);
+    let metadata = metadata(section, findings);
+    let properties = properties::resolve(section, findings);
+    let flush = flush(section);
+    let start = start(section);
+    let tombstones = match section.word("tombstones") {
+        Some("skip") => Some(Tombstones::Skip),
+        Some("null_row") => Some(Tombstones::NullRow),
+        Some("reject") => Some(Tombstones::Reject),
+        _ => None,
+    };
+    let errors = match section.word("errors.mode") {
+        Some("skip") => Some(ErrorMode::Skip),
+        Some("suspend") => Some(ErrorMode::Suspend),
+        _ => None,
+    };
+    Some(Table {
+        name: name?,
+        path: path?,
+        topics: topics?,
+        value: value?,
+        start: start?,
+        target_lag: section.duration("target_lag")?,
+        flush: flush?,
+        partition_by: partition_by?,
+        metadata: metadata?,
+        tombstones: tombstones?,
+        errors: errors?,
+        properties: properties?,
+        checkpoint_every_commits: section.number("maintenance.checkpoint_every_commits"),
+    })
+}
+
+fn name(section: &Section, findings: &mut Findings) -> Option<String> {
+    let name = section.text("name")?;
+    let fits = !name.text.is_empty()
+        && name.text.len() <= 128
+        && name
+            .text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !fits {
+        let complaint = if name.text.contains('{') {
+            "is a template, which is not built yet; write one table for each topic, under its own name"
+        } else {
+            "is not a table name; use letters, digits and `_`, at most 128, such as `orders`"
+        };
+        complain(name, &join(&section.path, "name"), complaint, findings);
+    }
+    fits.then(|| name.text.clone())
+}
+
+fn path(section: &Section, name: Option<&str>, findings: &mut Findings) -> Option<String> {
+    let Some(text) = section.text("path") else {
+        return if section.is_written("path") {
+            None
+        } else {
+            name.map(str::to_owned)
+        };
+    };
+    let name = name?;
+    let complaint = match expand(&text.text, &[("table", name)]) {
+        Ok(path) => match path_complaint(&path) {
+            None => return Some(path.trim_end_matches('/').to_owned()),
+            Some(complaint) => complaint.to_owned(),
+        },
+        Err(complaint) => complaint,
+    };
+    complain(text, &section.entry("path")?.path, &complaint, findings);
+    None
+}
+
+fn path_complaint(path: &str) -> Option<&'static str> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Some(
+            "is empty; write a folder under `storage.url`, or remove the line for the table's name",
+        );
+    }
+    if path.starts_with('/') || path.contains("://") {
+        return Some("is absolute; write a folder relative to `storage.url`, such as `orders`");
+    }
+    if path
+        .split('/')
+        .any(|part| matches!(part, "" | "." | ".." | "_delta_log"))
+    {
+        return Some(
+            "has a part that is empty, `.`, `..` or `_delta_log`; write a plain folder, such as `shop/orders`",
+        );
+    }
+    let fits = path
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_-.=/".contains(c));
+    (!fits).then_some(
+        "holds other characters than letters, digits and `_-.=/`; they would need escaping in URLs",
+    )
+}
+
+fn topics(section: &Section, findings: &mut Findings) -> Option<Vec<String>> {
+    let entry = section.entry("topics")?;
+    let topics = section.texts("topics")?;
+    if topics.is_empty() {
+        findings.say(
+            entry.place,
+            &entry.path,
+            "is an empty list; name at least one topic".to_owned(),
+        );
+        return None;
+    }
+    let mut fine = true;
+    for (index, topic) in topics.iter().enumerate() {
+        let legal = (1..=249).contains(&topic.text.len())
+            && !matches!(topic.text.as_str(), "." | "..")
+            && topic
+                .text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        let twice = topics
+            .iter()
+            .take(index)
+            .any(|other| other.text == topic.text);
+        let complaint = match (legal, twice) {
+            (true, false) => continue,
+            (true, true) => "is in the list twice; remove one",
+            (false, _) if topic.text.contains(['^', '*', '(', '$']) => {
+                "is a pattern; patterns of topics are not built yet, so name each topic"
+            }
+            (false, _) => {
+                "is not a topic's name; Kafka allows letters, digits, `.`, `_` and `-`, at most 249"
+            }
+        };
+        complain(topic, &entry.path, complaint, findings);
+        fine = false;
+    }
+    fine.then(|| topics.iter().map(|topic| topic.text.clone()).collect())
+}
+
+fn start(section: &Section) -> Option<Start> {
+    let Value::Start(start) = section.value("start")? else {
+        return None;
+    };
+    Some(*start)
+}
+
+fn flush(section: &Section) -> Option<Flush> {
+    Some(Flush {
+        file_size_bytes: section.number("flush.file_size")?,
+        rows: section.number("flush.rows")?,
+    })
+}
+
+fn partition_by(section: &Section, findings: &mut Findings) -> Option<Vec<PartitionField>> {
+    let entry = section.entry("partition_by")?;
+    let texts: &[Text] = section.texts("partition_by")?;
+    let mut fields: Vec<PartitionField> = Vec::new();
+    let mut fine = true;
+    for text in texts {
+        let complaint = match partition::parse(&text.text) {
+            Ok(field)
+                if fields
+                    .iter()
+                    .any(|other| other.name.eq_ignore_ascii_case(&field.name)) =>
+            {
+                format!(
+                    "makes the partition column `{}` a second time; rename or remove one",
+                    field.name
+                )
+            }
+            Ok(field) => {
+                fields.push(field);
+                continue;
+            }
+            Err(complaint) => complaint,
+        };
+        complain(text, &entry.path, &complaint, findings);
+        fine = false;
+    }
+    fine.then_some(fields)
+}
+
+fn metadata(section: &Section, findings: &mut Findings) -> Option<Metadata> {
+    let prefix = section.text("metadata.prefix").filter(|prefix| {
+        let fits = prefix.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !fits {
+            complain(prefix, &join(&section.path, "metadata.prefix"), "is not the beginning of a column name; use letters, digits and `_`, such as `_kafka_`", findings);
+        }
+        fits
+    });
+    let entry = section.entry("metadata.include")?;
+    let Value::Words(words) = &entry.value else {
+        return None;
+    };
+    let mut include = Vec::new();
+    for (word, place) in words {
+        let column = match *word {
+            "timestamp" => MetadataColumn::Timestamp,
+            "timestamp_type" => MetadataColumn::TimestampType,
+            "key" => MetadataColumn::Key,
+            "headers" => MetadataColumn::Headers,
+            "leader_epoch" => MetadataColumn::LeaderEpoch,
+            "schema_id" => MetadataColumn::SchemaId,
+            "ingested_at" => MetadataColumn::IngestedAt,
+            _ => return None,
+        };
+        if include.contains(&column) {
+            findings.say(
+                *place,
+                &entry.path,
+                format!("`{word}` is in the list twice; remove one"),
+            );
+        }
+        include.push(column);
+    }
+    Some(Metadata {
+        prefix: prefix?.text.clone(),
+        include,
+    })
+}
+
+/// Puts names into their templates; `{other}` is a mistake.
+pub(super) fn expand(text: &str, names: &[(&str, &str)]) -> Result<String, String> {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((template, behind)) = after.split_once('}') else {
+            return Err("has a `{` without its `}`".to_owned());
+        };
+        let Some((_, value)) = names.iter().find(|(name, _)| *name == template) else {
+            let known: Vec<String> = names
+                .iter()
+                .map(|(name, _)| format!("{{{name}}}"))
+                .collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let hint = suggestion(template, names.iter().map(|(name, _)| *name));
+            return Err(format!(
+                "has the template `{{{template}}}`, which is not known here; there is {}{hint}",
+                one_of(&known)
+            ));
+        };
+        result.push_str(before);
+        result.push_str(value);
+        rest = behind;
+    }
+    result.push_str(rest);
+    Ok(result)
+}

@@ -1,0 +1,278 @@
+//! What a commit wants to change, judged against one base: pure decisions, no I/O. Owns OFF-3 and what excludes what.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::delta::actions::{Entry, Metadata, Txn};
+use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
+use crate::delta::error::Error;
+use crate::delta::sources::{self, Sources, TopicStart, app_id};
+use crate::delta::state::State;
+use crate::delta::table::{Table, check_known};
+use crate::delta::{schema, watermark};
+use crate::model::commit::Append;
+use crate::model::offset::{Incarnation, TopicPartition};
+use crate::model::progress::Step;
+
+/// A wanted change.
+#[derive(Debug)]
+pub(crate) enum Change<'a> {
+    /// Files and offsets, or offsets alone.
+    Append { append: &'a Append, name: &'a str },
+    /// Topics or topic partitions that are new to the table.
+    Begin(&'a [TopicStart]),
+}
+
+/// What a change means on a base.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// This entry.
+    Put(Bytes),
+    /// The base has it already.
+    Nothing,
+    /// It does not fit.
+    Refused(Refusal),
+}
+
+/// Why a change is not possible on a base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Another owner moved what it would move.
+    Superseded(String),
+    /// The table is no longer one that it fits.
+    Conflict(String),
+}
+
+impl Change<'_> {
+    /// Judges the change against the table's state and writes its entry.
+    pub(crate) fn plan(&self, table: &Table, id: &str, started_ms: i64) -> Result<Plan, Error> {
+        if let Err(refusal) = self.check(table) {
+            return Ok(Plan::Refused(refusal));
+        }
+        match self {
+            Change::Append { append, name } => {
+                plan_append(table, append, name, info(id, started_ms)).map(Plan::Put)
+            }
+            Change::Begin(starts) => plan_begin(table, starts, info(id, started_ms)),
+        }
+    }
+
+    /// Whether a put may start now (EPOCH-1).
+    pub(crate) fn may_start(&self) -> bool {
+        match self {
+            Change::Append { append, .. } => append.epoch.is_live(),
+            Change::Begin(_) => true,
+        }
+    }
+
+    /// Whether somebody else's commit on top of `base` excludes the change for good, whatever the offsets are now.
+    pub(crate) fn excluded_by(&self, base: &State, entry: &Entry) -> Option<Refusal> {
+        let Change::Append { append, .. } = self else {
+            return None;
+        };
+        let moved = steps(append)
+            .map(|(topic_partition, _)| topic_partition)
+            .find(|topic_partition| {
+                let incarnation = base
+                    .shape
+                    .sources
+                    .incarnation(topic_partition)
+                    .unwrap_or_default();
+                let app_id = app_id(topic_partition, incarnation);
+                entry.txns.iter().any(|txn| txn.app_id == app_id)
+            })?;
+        let author = entry
+            .info
+            .engine_info
+            .as_deref()
+            .unwrap_or("an unnamed engine");
+        Some(Refusal::Superseded(format!(
+            "version {} by {author} moved {moved}",
+            base.version + 1
+        )))
+    }
+
+    fn check(&self, table: &Table) -> Result<(), Refusal> {
+        let (base, handed_out) = (&table.state, &table.handed_out);
+        base.judge(&table.store)
+            .map_err(|error| Refusal::Conflict(error.to_string()))?;
+        let (id, id_handed_out) = (&base.shape.metadata.id, &handed_out.shape.metadata.id);
+        if id != id_handed_out {
+            return Err(Refusal::Conflict(format!(
+                "the table was replaced by another one: its id was {id_handed_out} and is {id}"
+            )));
+        }
+        match self {
+            Change::Append { append, .. } => check_append(table, append),
+            Change::Begin(starts) => starts
+                .iter()
+                .try_for_each(|start| check_known(base, &start.topic))
+                .map_err(|(name, reason)| Refusal::Conflict(format!("the table holds offsets of {name} but its property lakeward.sources {reason}"))),
+        }
+    }
+}
+
+/// The steps that move an offset.
+fn steps(append: &Append) -> impl Iterator<Item = (&TopicPartition, &Step)> {
+    append
+        .advance
+        .steps()
+        .filter(|(_, step)| !step.span.is_empty())
+}
+
+fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
+    let (base, handed_out) = (&table.state, &table.handed_out);
+    if steps(append).next().is_none() {
+        return Err(Refusal::Conflict(
+            "files without an advance cannot be committed (OFF-4)".to_owned(),
+        ));
+    }
+    if !append.files.is_empty() {
+        schema::covers(&base.shape.schema, &handed_out.shape.schema, "")
+            .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
+        if base.shape.metadata.partition_columns != handed_out.shape.metadata.partition_columns {
+            return Err(Refusal::Conflict(
+                "the table partition columns changed".to_owned(),
+            ));
+        }
+    }
+    for (topic_partition, step) in steps(append) {
+        let incarnation = base.shape.sources.incarnation(topic_partition);
+        if incarnation != handed_out.sources.incarnation(topic_partition) {
+            return Err(Refusal::Superseded(format!(
+                "the entry of {topic_partition} in lakeward.sources changed"
+            )));
+        }
+        // OFF-3: the offset in exactly the version that the commit is based on.
+        let committed = incarnation
+            .and_then(|incarnation| base.txns.get(&app_id(topic_partition, incarnation)))
+            .copied();
+        if committed != Some(step.span.start()) {
+            let committed =
+                committed.map_or_else(|| "no offset".to_owned(), |offset| offset.to_string());
+            return Err(Refusal::Superseded(format!(
+                "{topic_partition} stands at {committed} in version {}, not at {} (OFF-3)",
+                base.version,
+                step.span.start()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Result<Bytes, Error> {
+    let base = &table.state;
+    let mut after = base.watermark.clone();
+    let mut txns = Vec::new();
+    let mut spans = Vec::new();
+    for (topic_partition, step) in steps(append) {
+        let incarnation = base
+            .shape
+            .sources
+            .incarnation(topic_partition)
+            .unwrap_or_default();
+        let app_id = app_id(topic_partition, incarnation);
+        if let Some(timestamp_ms) = step.counts.max_timestamp_ms {
+            after.raise(&app_id, timestamp_ms);
+        }
+        spans.push(Span::new(
+            &topic_partition.topic,
+            topic_partition.number,
+            incarnation,
+            step,
+        ));
+        txns.push(Txn {
+            app_id,
+            version: step.span.end(),
+        });
+    }
+    let all = base
+        .shape
+        .sources
+        .topic_partitions()
+        .map(|(topic_partition, incarnation)| app_id(&topic_partition, incarnation))
+        .collect::<Vec<_>>();
+    let valid_through = after
+        .valid_through_ms(all.iter().map(String::as_str))
+        .and_then(watermark::to_text);
+    info.operation_metrics = BTreeMap::from([
+        ("numAddedFiles", append.files.len().to_string()),
+        (
+            "numOutputBytes",
+            append
+                .files
+                .iter()
+                .map(|file| file.size_bytes)
+                .sum::<u64>()
+                .to_string(),
+        ),
+        (
+            "numOutputRows",
+            append
+                .files
+                .iter()
+                .map(|file| file.rows)
+                .sum::<u64>()
+                .to_string(),
+        ),
+    ]);
+    info.lakeward = Some(Lakeward {
+        name: name.to_owned(),
+        spans,
+        valid_through,
+    });
+    Draft {
+        info,
+        protocol: None,
+        metadata: None,
+        txns,
+        files: &append.files,
+    }
+    .to_bytes()
+}
+
+fn plan_begin(table: &Table, starts: &[TopicStart], info: Info) -> Result<Plan, Error> {
+    let shape = &table.state.shape;
+    let mut sources: Sources = shape.sources.clone();
+    let begun = sources.begin(starts);
+    if begun.is_empty() {
+        return Ok(Plan::Nothing);
+    }
+    let txns = begun
+        .into_iter()
+        .map(|(topic_partition, version)| Txn {
+            app_id: app_id(&topic_partition, Incarnation(0)),
+            version,
+        })
+        .collect();
+    let property = sources
+        .to_property()
+        .map_err(|error| Error::Bug(format!("the sources cannot be written ({error})")))?;
+    let mut metadata: Metadata = shape.metadata.clone();
+    metadata
+        .configuration
+        .insert(sources::PROPERTY.to_owned(), property);
+    Draft {
+        info,
+        protocol: None,
+        metadata: Some(&metadata),
+        txns,
+        files: &[],
+    }
+    .to_bytes()
+    .map(Plan::Put)
+}
+
+fn info(id: &str, started_ms: i64) -> Info {
+    Info {
+        timestamp: started_ms,
+        operation: "STREAMING UPDATE",
+        operation_parameters: BTreeMap::from([("outputMode", "Append".to_owned())]),
+        operation_metrics: BTreeMap::new(),
+        engine_info: engine_info(),
+        is_blind_append: true,
+        txn_id: id.to_owned(),
+        lakeward: None,
+    }
+}

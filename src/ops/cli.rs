@@ -1,0 +1,374 @@
+//! The command line: names, help and refusals. Owns what is accepted; runs nothing.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::ops::exit::Failure;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done; also after SIGTERM or SIGINT, since nothing is lost
+   2  invalid request or config
+   3  unavailable: a broker, the registry or the store does not answer
+   4  superseded: another owner commits to the table
+   5  corrupt or incompatible: findings, a suspended table
+  70  a bug of Lakeward
+
+LAKEWARD_LOG sets what is logged (`debug`, `lakeward=debug,info`); logs go to stderr, as text on a terminal and as JSON otherwise.";
+
+const RUN: &str = "Runs the sink until SIGTERM or SIGINT. It waits out a broker, registry or store that is down, logs one sentence and answers 503 on /readyz.
+
+SIGTERM drains: it seals and commits what is read, leaves the group and ends with exit 0 within `shutdown_grace`. A second one exits now, also with 0: what is not committed is read again by the next owner.
+
+Example:
+  lakeward run -c lakeward.yaml
+  lakeward run -c lakeward.yaml --until-caught-up     # a batch job: ends once everything that was there at the start is committed";
+
+const DEMO: &str = "Starts a broker and a schema registry inside this process, produces realistic Avro orders, sinks them with the real pipeline, then audits that every record is in the table exactly once, field by field. It opens no connection beyond loopback.
+
+Example:
+  lakeward demo
+  lakeward demo --records 1000000 --dir /tmp/orders-demo";
+
+const VALIDATE: &str = "Checks a config and prints every problem at once, with path, line, column and a suggestion. With --connect it also asks the world outside: brokers, topics, permissions, registry, store (including whether its put-if-absent is real) and whether existing tables fit.
+
+Example:
+  lakeward validate -c lakeward.yaml
+  lakeward validate -c lakeward.yaml --connect --format json";
+
+const OFFSETS_SHOW: &str = "Shows, for each table and topic partition, the committed offset as the table holds it, the end of the topic partition as the broker says, and the difference. The offsets of the consumer group are not asked: the table is the only truth about progress.
+
+Example:
+  lakeward offsets show -c lakeward.yaml --table orders";
+
+const VERIFY: &str = "Audits tables from their log and files alone. It checks that the spans of offsets tile without gap or overlap up to the committed offsets, that no file is added twice, and that every live file is there with its size. It says what it could not prove. Exit 0: no finding; exit 5: findings.
+
+Example:
+  lakeward verify -c lakeward.yaml
+  lakeward verify -c lakeward.yaml --table orders --deep --against-kafka";
+
+const REFERENCE: &str = "Prints a reference page generated from the program itself.
+
+Example:
+  lakeward reference config > CONFIG.md
+  lakeward reference schema > lakeward.schema.json    # for editors";
+
+/// Carries Kafka topics into Delta Lake tables, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "lakeward", version, arg_required_else_help = true, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(
+    long_about = "Carries Kafka topics into Delta Lake tables, exactly once: rows and consumer offsets are in the same Delta commit.
+
+Try it, with nothing set up:    lakeward demo
+Check a config:                 lakeward validate -c lakeward.yaml --connect
+Run the sink:                   lakeward run -c lakeward.yaml
+Audit what it wrote:            lakeward verify -c lakeward.yaml --deep --against-kafka"
+)]
+pub(crate) struct Cli {
+    /// How long a command that ends by itself waits for a broker, the registry or the store before it gives up with exit 3
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands of CONTRACT.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the sink
+    #[command(long_about = RUN)]
+    Run(Run),
+    /// See the whole product work on an embedded broker, with no set-up and no network
+    #[command(long_about = DEMO)]
+    Demo(Demo),
+    /// Check a config: every problem at once
+    #[command(long_about = VALIDATE)]
+    Validate(Validate),
+    /// Show how far the tables are
+    #[command(subcommand)]
+    Offsets(Offsets),
+    /// Audit tables: every record once, every file there
+    #[command(long_about = VERIFY)]
+    Verify(Verify),
+    /// Print a generated reference page
+    #[command(long_about = REFERENCE)]
+    Reference(Reference),
+    /// Not built yet: dry run
+    #[command(hide = true, disable_help_flag = true)]
+    Plan(NotBuilt),
+    /// Not built yet: lift a suspension
+    #[command(hide = true, disable_help_flag = true)]
+    Resume(NotBuilt),
+    /// Not built yet: maintenance as its own process
+    #[command(hide = true, disable_help_flag = true)]
+    Maintain(NotBuilt),
+    /// Not built yet: rejected records
+    #[command(hide = true, disable_help_flag = true)]
+    Dlq(NotBuilt),
+}
+
+/// Whatever was written after a command that does not exist yet.
+#[derive(Debug, Args)]
+pub(crate) struct NotBuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+    rest: Vec<OsString>,
+}
+
+/// The file that every command about tables starts from.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// The config file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub(crate) path: PathBuf,
+}
+
+/// The form of a command's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The config file
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// End with exit 0 once the tables have committed everything that the topics held at the start, and with exit 5 if a table is suspended
+    #[arg(long)]
+    pub(crate) until_caught_up: bool,
+    /// Run only this table; may be repeated
+    #[arg(long = "table", value_name = "NAME")]
+    pub(crate) tables: Vec<String>,
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How many orders to produce
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=5_000_000))]
+    pub(crate) records: u64,
+    /// Where the table goes; refused when it holds anything
+    #[arg(long, value_name = "DIR", default_value = "./lakeward-demo")]
+    pub(crate) dir: PathBuf,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// The config file
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Also check what the config points to; writes nothing but a scratch key that it removes
+    #[arg(long)]
+    pub(crate) connect: bool,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+/// `offsets ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Offsets {
+    /// Committed offsets, end offsets and lag by table and topic partition
+    #[command(long_about = OFFSETS_SHOW)]
+    Show(OffsetsShow),
+    /// Not built yet
+    #[command(hide = true, disable_help_flag = true)]
+    Set(NotBuilt),
+}
+
+/// `offsets show`
+#[derive(Debug, Args)]
+pub(crate) struct OffsetsShow {
+    /// The config file
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Only this table; may be repeated
+    #[arg(long = "table", value_name = "NAME")]
+    pub(crate) tables: Vec<String>,
+    /// Only this topic
+    #[arg(long)]
+    pub(crate) topic: Option<String>,
+    /// Only topic partitions of this number
+    #[arg(long)]
+    pub(crate) partition: Option<i32>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The config file
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Only this table; may be repeated
+    #[arg(long = "table", value_name = "NAME")]
+    pub(crate) tables: Vec<String>,
+    /// Also read the data: row counts, statistics, and no coordinates twice or outside of a committed span
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Also read the topics, and find each of their records once in the table; implies --deep
+    #[arg(long)]
+    pub(crate) against_kafka: bool,
+}
+
+/// `reference`
+#[derive(Debug, Args)]
+pub(crate) struct Reference {
+    /// Which page
+    #[arg(value_enum)]
+    pub(crate) page: Page,
+}
+
+/// The reference pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Page {
+    /// Every config key, in Markdown
+    Config,
+    /// The config as JSON Schema
+    Schema,
+    /// Every metric family, in Markdown
+    Metrics,
+    /// Error kinds, exit codes and what to do, in Markdown
+    Errors,
+}
+
+impl Command {
+    /// Refuses a command of CONTRACT that does not exist yet, by its name.
+    pub(crate) fn refusal(&self) -> Option<Failure> {
+        let name = match self {
+            Command::Plan(_) => "plan",
+            Command::Resume(_) => "resume",
+            Command::Maintain(_) => "maintain",
+            Command::Dlq(_) => "dlq",
+            Command::Offsets(Offsets::Set(_)) => "offsets set",
+            Command::Run(_)
+            | Command::Demo(_)
+            | Command::Validate(_)
+            | Command::Offsets(Offsets::Show(_))
+            | Command::Verify(_)
+            | Command::Reference(_) => return None,
+        };
+        Some(Failure::invalid(format!(
+            "`lakeward {name}` is not built yet"
+        )))
+    }
+}
+
+/// A duration with its unit: `500ms`, `30s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let refused =
+        || format!("`{text}` is no duration; write a number with ms, s, m or h, such as `30s`");
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(refused)?;
+    let (number, unit) = text.split_at_checked(digits).ok_or_else(refused)?;
+    let number: u64 = number.parse().map_err(|_| refused())?;
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(refused()),
+    };
+    match number.checked_mul(unit_ms) {
+        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
+        Some(_) => Err(format!("`{text}` leaves no time at all")),
+        None => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name_whatever_its_arguments() {
+        for (line, name) in [
+            ("lakeward plan -c x.yaml --sample 3", "plan"),
+            (
+                "lakeward offsets set -c x.yaml --table t --to 5",
+                "offsets set",
+            ),
+            ("lakeward resume --table t", "resume"),
+            ("lakeward maintain --once", "maintain"),
+            ("lakeward dlq list -c x.yaml", "dlq"),
+            ("lakeward plan --help", "plan"),
+        ] {
+            let command = parse(line)
+                .unwrap_or_else(|error| panic!("{line}: {error}"))
+                .command;
+            let failure = command.refusal().unwrap();
+            assert_eq!(
+                failure.to_string(),
+                format!("`lakeward {name}` is not built yet")
+            );
+            assert_eq!(failure.kind().exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2_and_help_with_0() {
+        for (line, code) in [
+            ("lakeward", 2),
+            ("lakeward run", 2),
+            ("lakeward fly", 2),
+            ("lakeward demo --records 0", 2),
+            ("lakeward --help", 0),
+            ("lakeward --version", 0),
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), code, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_teaches_with_an_example_and_the_exit_codes() {
+        let help = parse("lakeward --help").unwrap_err().to_string();
+        assert!(
+            help.contains("lakeward demo") && help.contains("Exit codes:"),
+            "{help}"
+        );
+        for command in ["run", "demo", "validate", "verify", "reference"] {
+            let help = parse(&format!("lakeward {command} --help"))
+                .unwrap_err()
+                .to_string();
+            assert!(help.contains("Example:"), "{command}: {help}");
+        }
+    }
+
+    #[test]
+    fn the_timeout_is_global_and_carries_a_unit() {
+        assert_eq!(
+            parse("lakeward demo").unwrap().timeout,
+            Duration::from_secs(30)
+        );
+        assert_eq!(
+            parse("lakeward verify -c x --timeout 500ms")
+                .unwrap()
+                .timeout,
+            Duration::from_millis(500)
+        );
+        for wrong in ["30", "s", "1.5s", "0s", "99999999999999999h", "-3s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! The control thread: the group's events on one side, lanes and flushers on the other. Owns which table has which topic partitions under which epoch; never blocks
+//! on I/O. Does not touch a record or a table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock::{Clock, Instant};
+use crate::metrics::Metrics;
+use crate::model::epoch::Epoch;
+use crate::model::offset::TopicPartition;
+use crate::pipeline::error::Error;
+use crate::pipeline::flusher::FlusherCommand;
+use crate::pipeline::lane::LaneCommand;
+use crate::pipeline::plan::back_off;
+use crate::pipeline::share::{Ledger, Share};
+use crate::pipeline::status::{Status, TableState};
+use crate::source::{Event, Group};
+
+/// How long one turn waits for the group.
+const TURN: Duration = Duration::from_millis(20);
+/// Ends of epochs in a row, without a commit of ours, after which somebody else is taken to own the table.
+const SUPERSEDED_MAX: u64 = 10;
+
+/// What lanes and flushers tell the control thread.
+pub(super) enum FromWorker {
+    /// A table has been read: its topic partitions begin here.
+    Opened {
+        table: String,
+        epoch: Epoch,
+        starts: BTreeMap<TopicPartition, i64>,
+    },
+    /// An epoch came to its end at a commit.
+    EpochEnded {
+        table: String,
+        epoch: Epoch,
+        reason: String,
+        superseded: bool,
+    },
+    /// A table needs a person.
+    Halted {
+        table: String,
+        epoch: Epoch,
+        reason: String,
+    },
+    /// A lane cannot go on with these for now; they continue from these offsets.
+    Parked {
+        table: String,
+        epoch: Epoch,
+        positions: BTreeMap<TopicPartition, i64>,
+        reason: String,
+    },
+    /// A commit moved these.
+    Committed {
+        offsets: BTreeMap<TopicPartition, i64>,
+    },
+    /// Something outside is away.
+    Trouble(String),
+}
+
+/// The ends of everything that the control thread steers.
+pub(super) struct Control {
+    pub(super) group: Group,
+    pub(super) lanes: Vec<SyncSender<LaneCommand>>,
+    pub(super) queues: Vec<QueueHandle>,
+    pub(super) tables: BTreeMap<String, TableControl>,
+    pub(super) from_workers: Receiver<FromWorker>,
+    pub(super) clock: Clock,
+    pub(super) status: Status,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) pending: Option<Pending>,
+    pub(super) epochs: u64,
+    pub(super) trouble: Option<(Instant, String)>,
+    pub(super) ledger: Ledger,
+}
+
+/// Forwards topic partitions to a lane; the queue itself lives on the lane's thread.
+pub(super) type QueueHandle = crate::source::LaneHandle;
+
+/// One table's place in the group.
+pub(super) struct TableControl {
+    pub(super) share: Arc<Share>,
+    pub(super) flusher: mpsc::Sender<FlusherCommand>,
+    pub(super) owned: BTreeSet<TopicPartition>,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) suspended: Option<String>,
+    pub(super) parked: Vec<Parked>,
+    /// When an ended epoch may begin again.
+    pub(super) reopen_at: Option<Instant>,
+}
+
+/// Topic partitions that wait to be tried again.
+pub(super) struct Parked {
+    epoch: Epoch,
+    positions: BTreeMap<TopicPartition, i64>,
+    until: Instant,
+}
+
+/// An assignment that is not answered yet; void after a newer event.
+#[derive(Default)]
+pub(super) struct Pending {
+    topic_partitions: Vec<TopicPartition>,
+    waiting: BTreeSet<String>,
+    starts: BTreeMap<TopicPartition, i64>,
+}
+
+impl Control {
+    /// One turn: serves the group, hears the workers, moves what is due.
+    pub(super) fn turn(&mut self) -> Result<(), Error> {
+        for event in self.group.poll(TURN) {
+            self.on_event(event)?;
+        }
+        while let Ok(message) = self.from_workers.try_recv() {
+            self.on_worker(message)?;
+        }
+        self.answer_assignment()?;
+        self.retry_parked()?;
+        self.reopen_due();
+        Ok(())
+    }
+
+    /// Drops every topic partition and tells the lanes to end.
+    pub(super) fn stop_lanes(&mut self) {
+        for table in self.tables.values_mut() {
+            if let Some(epoch) = table.epoch.take() {
+                epoch.end();
+            }
+        }
+        for lane in &self.lanes {
+            drop(lane.send(LaneCommand::Stop));
+        }
+        self.queues.clear();
+    }
+
+    /// The tables that wait for a person.
+    pub(super) fn suspended(&self) -> Vec<(String, String)> {
+        self.tables
+            .iter()
+            .filter_map(|(name, table)| {
+                table.suspended.clone().map(|reason| (name.clone(), reason))
+            })
+            .collect()
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Assigned(all) => self.assigned(all)?,
+            Event::Revoked(all) => self.revoked(&all, "the group took topic partitions back")?,
+            Event::Lost(all) => self.revoked(&all, "the group lost this member")?,
+            Event::Trouble(reason) => self.note_trouble(format!("kafka: {reason}")),
+            Event::Fatal(reason) => {
+                return Err(Error::Bug(format!(
+                    "the kafka client cannot go on: {reason}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_trouble(&mut self, reason: String) {
+        let now = self.clock.now();
+        match &mut self.trouble {
+            Some((_, last)) => *last = reason,
+            None => {
+                tracing::warn!(detail = reason, "waiting for something outside");
+                self.trouble = Some((now, reason));
+            }
+        }
+    }
+
+    fn assigned(&mut self, all: Vec<TopicPartition>) -> Result<(), Error> {
+        self.metrics.rebalanced();
+        tracing::info!(topic_partitions = all.len(), "assigned");
+        self.trouble = None;
+        self.status.set_trouble(None);
+        for topic_partition in &all {
+            self.attach(topic_partition)?;
+        }
+        let mut pending = Pending {
+            topic_partitions: all.clone(),
+            ..Pending::default()
+        };
+        for (name, wanted) in self.by_table(&all) {
+            let Some(table) = self.tables.get_mut(&name) else {
+                continue;
+            };
+            table.owned.extend(wanted.iter().cloned());
+            if table.suspended.is_some() {
+                continue;
+            }
+            // Gaining keeps the epoch; the first topic partitions begin one.
+            let epoch = match &table.epoch {
+                Some(epoch) if epoch.is_live() => epoch.clone(),
+                _ => {
+                    self.epochs += 1;
+                    Epoch::begin(self.epochs)
+                }
+            };
+            table.epoch = Some(epoch.clone());
+            if table
+                .flusher
+                .try_send(FlusherCommand::Begin {
+                    epoch,
+                    topic_partitions: wanted,
+                })
+                .is_err()
+            {
+                return Err(Error::Bug(format!("the flusher of table `{name}` is gone")));
+            }
+            pending.waiting.insert(name);
+        }
+        for topic_partition in &all {
+            self.show_owned(topic_partition, true);
+        }
+        self.pending = Some(pending);
+        Ok(())
+    }
+
+    fn attach(&self, topic_partition: &TopicPartition) -> Result<(), Error> {
+        let Some(queue) = self.queues.get(self.lane_of(topic_partition)) else {
+            return Ok(());
+        };
+        Ok(queue.attach(topic_partition)?)
+    }
+
+    /// Topic partitions are dealt to lanes by number, so that one topic spreads over all of them.
+    fn lane_of(&self, topic_partition: &TopicPartition) -> usize {
+        usize::try_from(topic_partition.number).unwrap_or(0) % self.lanes.len().max(1)
+    }
+
+    fn by_table(&self, all: &[TopicPartition]) -> BTreeMap<String, Vec<TopicPartition>> {
+        let mut grouped: BTreeMap<String, Vec<TopicPartition>> = BTreeMap::new();
+        for topic_partition in all {
+            let owner = self.tables.iter().find(|(_, table)| {
+                table
+                    .share
+                    .plan
+                    .settings
+                    .topics
+                    .iter()
+                    .any(|topic| **topic == *topic_partition.topic)
+            });
+            if let Some((name, _)) = owner {
+                grouped
+                    .entry(name.clone())
+                    .or_default()
+                    .push(topic_partition.clone());
+            }
+        }
+        grouped
+    }
+
+    /// Answers the group once every table concerned has been read, or has been found to need a person.
+    fn answer_assignment(&mut self) -> Result<(), Error> {
+        if self
+            .pending
+            .as_ref()
+            .is_none_or(|pending| !pending.waiting.is_empty())
+        {
+            return Ok(());
+        }
+        let Some(pending) = self.pending.take() else {
+            return Ok(());
+        };
+        let answer: BTreeMap<TopicPartition, Option<i64>> = pending
+            .topic_partitions
+            .iter()
+            .map(|it| (it.clone(), pending.starts.get(it).copied()))
+            .collect();
+        self.group.assign(&answer)?;
+        self.status.set_joined(true);
+        self.open_lanes(&pending.starts);
+        Ok(())
+    }
+
+    /// Lets lanes take records from these offsets.
+    fn open_lanes(&mut self, starts: &BTreeMap<TopicPartition, i64>) {
+        let all: Vec<TopicPartition> = starts.keys().cloned().collect();
+        for (name, wanted) in self.by_table(&all) {
+            let Some(table) = self.tables.get(&name) else {
+                continue;
+            };
+            let Some(epoch) = table.epoch.clone().filter(Epoch::is_live) else {
+                continue;
+            };
+            for topic_partition in wanted {
+                let Some(at) = starts.get(&topic_partition).copied() else {
+                    continue;
+                };
+                let lane = self.lanes.get(self.lane_of(&topic_partition));
+                let command = LaneCommand::Open {
+                    topic_partition,
+                    at,
+                    share: Arc::clone(&table.share),
+                    epoch: epoch.clone(),
+                };
+                if let Some(lane) = lane {
+                    drop(lane.send(command));
+                }
+            }
+            self.status
+                .table(&name, |status| status.state = TableState::Running);
+        }
+    }
+
+    /// Losing topic partitions ends the epoch of their tables (EPOCH-1); what they keep is read again from a fresh table.
+    fn revoked(&mut self, all: &[TopicPartition], why: &str) -> Result<(), Error> {
+        self.metrics.rebalanced();
+        tracing::info!(topic_partitions = all.len(), why, "revoked");
+        let affected = self.by_table(all);
+        for (name, lost) in &affected {
+            self.end_epoch(name);
+            if let Some(table) = self.tables.get_mut(name) {
+                lost.iter().for_each(|it| {
+                    table.owned.remove(it);
+                });
+                table.parked.clear();
+            }
+        }
+        if let Some(pending) = &mut self.pending {
+            pending.topic_partitions.retain(|it| !all.contains(it));
+            pending.starts.retain(|it, _| !all.contains(it));
+            if pending.topic_partitions.is_empty() {
+                self.pending = None;
+            }
+        }
+        self.group.acknowledge(all)?;
+        for topic_partition in all {
+            self.show_owned(topic_partition, false);
+        }
+        let now = self.clock.now();
+        for name in affected.keys() {
+            if let Some(table) = self.tables.get_mut(name)
+                && !table.owned.is_empty()
+                && table.suspended.is_none()
+            {
+                table.reopen_at = Some(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn show_owned(&self, topic_partition: &TopicPartition, owned: bool) {
+        for name in self.by_table(std::slice::from_ref(topic_partition)).keys() {
+            self.status.table(name, |table| {
+                table
+                    .topic_partitions
+                    .entry(topic_partition.clone())
+                    .or_default()
+                    .owned = owned
+            });
+        }
+    }
+
+    fn end_epoch(&mut self, name: &str) {
+        let Some(epoch) = self
+            .tables
+            .get_mut(name)
+            .and_then(|table| table.epoch.take())
+        else {
+            return;
+        };
+        epoch.end();
+        for lane in &self.lanes {
+            drop(lane.send(LaneCommand::EndEpoch(epoch.clone())));
+        }
+        if let Some(pending) = &mut self.pending {
+            pending.waiting.remove(name);
+        }
+    }
+
+    fn on_worker(&mut self, message: FromWorker) -> Result<(), Error> {
+        match message {
+            FromWorker::Opened {
+                table,
+                epoch,
+                starts,
+            } => self.opened(&table, &epoch, starts)?,
+            FromWorker::EpochEnded {
+                table,
+                epoch,
+                reason,
+                superseded,
+            } => self.epoch_ended(&table, &epoch, reason, superseded)?,
+            FromWorker::Halted {
+                table,
+                epoch,
+                reason,
+            } => self.halted(&table, &epoch, reason)?,
+            FromWorker::Parked {
+                table,
+                epoch,
+                positions,
+                reason,
+            } => self.park(&table, epoch, positions, reason)?,
+            FromWorker::Committed { offsets } => {
+                self.trouble = None;
+                self.group.report_offsets(&offsets);
+            }
+            FromWorker::Trouble(reason) => self.note_trouble(reason),
+        }
+        Ok(())
+    }
+
+    fn is_current(&self, name: &str, epoch: &Epoch) -> bool {
+        self.tables
+            .get(name)
+            .and_then(|table| table.epoch.as_ref())
+            .is_some_and(|current| current.same_as(epoch))
+    }
+
+    fn opened(
+        &mut self,
+        name: &str,
+        epoch: &Epoch,
+        starts: BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), Error> {
+        if !self.is_current(name, epoch) || !epoch.is_live() {
+            return Ok(());
+        }
+        self.trouble = None;
+        self.status.set_trouble(None);
+        if let Some(pending) = &mut self.pending
+            && pending.waiting.remove(name)
+        {
+            pending.starts.extend(starts);
+            return Ok(());
+        }
+        // Assigned already: a new epoch over what was retained.
+        self.group.resume_at(&starts)?;
+        self.open_lanes(&starts);
+        Ok(())
+    }
+
+    fn epoch_ended(
+        &mut self,
+        name: &str,
+        epoch: &Epoch,
+        reason: String,
+        superseded: bool,
+    ) -> Result<(), Error> {
+        if !self.is_current(name, epoch) {
+            return Ok(());
+        }
+        self.end_epoch(name);
+        tracing::warn!(
+            table = name,
+            reason,
+            "the epoch ended at a commit; reading again from the table"
+        );
+        let Some(table) = self.tables.get_mut(name) else {
+            return Ok(());
+        };
+        let times = table.share.count_superseded();
+        if superseded {
+            table.share.counters.conflicted();
+            if times >= SUPERSEDED_MAX {
+                return Err(Error::Superseded {
+                    table: name.to_owned(),
+                    times: u32::try_from(times).unwrap_or(u32::MAX),
+                    reason,
+                });
+            }
+        }
+        table.parked.clear();
+        let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
+        table.reopen_at = Some(self.clock.now().after(back_off(
+            u32::try_from(times).unwrap_or(0).saturating_sub(1),
+        )));
+        Ok(self.group.pause(&paused)?)
+    }
+
+    fn halted(&mut self, name: &str, epoch: &Epoch, reason: String) -> Result<(), Error> {
+        if !self.is_current(name, epoch) {
+            return Ok(());
+        }
+        self.end_epoch(name);
+        tracing::error!(table = name, reason, "table suspended");
+        self.status.table(name, |table| {
+            table.state = TableState::Suspended(reason.clone())
+        });
+        let Some(table) = self.tables.get_mut(name) else {
+            return Ok(());
+        };
+        table.suspended = Some(reason);
+        table.parked.clear();
+        let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
+        Ok(self.group.pause(&paused)?)
+    }
+
+    fn park(
+        &mut self,
+        name: &str,
+        epoch: Epoch,
+        positions: BTreeMap<TopicPartition, i64>,
+        reason: String,
+    ) -> Result<(), Error> {
+        if !self.is_current(name, &epoch) {
+            return Ok(());
+        }
+        self.note_trouble(format!("table `{name}`: {reason}"));
+        self.status
+            .set_trouble(Some(format!("table `{name}`: {reason}")));
+        let all: Vec<TopicPartition> = positions.keys().cloned().collect();
+        self.group.pause(&all)?;
+        let until = self.clock.now().after(Duration::from_secs(1));
+        if let Some(table) = self.tables.get_mut(name) {
+            table.parked.push(Parked {
+                epoch,
+                positions,
+                until,
+            });
+        }
+        Ok(())
+    }
+
+    /// Tries parked topic partitions again from their lanes' own positions.
+    fn retry_parked(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut due: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+        for table in self.tables.values_mut() {
+            let current = table.epoch.clone();
+            table.parked.retain(|parked| {
+                let live = current
+                    .as_ref()
+                    .is_some_and(|epoch| epoch.same_as(&parked.epoch));
+                if live && parked.until <= now {
+                    due.extend(parked.positions.clone());
+                }
+                live && parked.until > now
+            });
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.group.resume_at(&due)?;
+        self.open_lanes(&due);
+        Ok(())
+    }
+
+    /// Begins new epochs over what tables own.
+    fn reopen_due(&mut self) {
+        let now = self.clock.now();
+        for table in self.tables.values_mut() {
+            if table.suspended.is_some()
+                || table.owned.is_empty()
+                || table.reopen_at.is_none_or(|at| at > now)
+            {
+                continue;
+            }
+            table.reopen_at = None;
+            self.epochs += 1;
+            let epoch = Epoch::begin(self.epochs);
+            let command = FlusherCommand::Begin {
+                epoch: epoch.clone(),
+                topic_partitions: table.owned.iter().cloned().collect(),
+            };
+            if table.flusher.try_send(command).is_ok() {
+                table.epoch = Some(epoch);
+            } else {
+                table.reopen_at = Some(now.after(Duration::from_millis(200)));
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Builds the stages and holds their lives: threads, tasks, channels, table life cycles, the order of shutdown. The only room where stages meet. Decides nothing
+//! that a stage could decide alone.
+
+mod caught_up;
+mod control;
+mod error;
+mod flusher;
+mod lane;
+mod plan;
+mod run;
+mod share;
+pub mod status;
+
+pub use error::Error;
+pub use run::{RunOptions, Stop, Surroundings, run};
+pub use status::Status;

@@ -1,0 +1,260 @@
+//! What a table needs to run, worked out once before the group is joined: columns, file layout, the table itself with its sources. Asks Kafka, the registry and the
+//! store; does not move records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use crate::clock::Clock;
+use crate::config::settings;
+use crate::decode::{self, Decoder, Registry, Resolved, Setup};
+use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
+use crate::model::offset::TopicPartition;
+use crate::pipeline::error::Error;
+use crate::source::{Lookup, StartAt};
+use crate::writer::{self, Layout};
+
+/// The version of the type mapping that new tables record.
+const MAPPING_VERSION: u32 = 1;
+
+/// What lanes and the flusher of one table work from.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) settings: settings::Table,
+    pub(super) layout: Arc<Layout>,
+    pub(super) store: TableStore,
+    resolved: Arc<Resolved>,
+    columns: SchemaRef,
+    registry: Option<Arc<Registry>>,
+    record_bytes_max: u64,
+}
+
+impl Plan {
+    /// A decoder for one lane.
+    pub(super) fn decoder(&self, clock: &Clock) -> Result<Decoder, decode::Error> {
+        Decoder::new(Setup {
+            resolved: &self.resolved,
+            table: &self.settings,
+            record_bytes_max: self.record_bytes_max,
+            target: Arc::clone(&self.columns),
+            registry: self.registry.clone(),
+            clock: clock.clone(),
+        })
+    }
+
+    /// Whether the table wants headers.
+    pub(super) fn with_headers(&self) -> bool {
+        self.settings
+            .metadata
+            .include
+            .contains(&settings::MetadataColumn::Headers)
+    }
+}
+
+/// What planning asks with.
+#[derive(Clone)]
+pub(super) struct Outside {
+    pub(super) lookup: Arc<Lookup>,
+    pub(super) registry: Option<Arc<Registry>>,
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Clock,
+    pub(super) record_bytes_max: u64,
+}
+
+/// A planned table, open.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) table: Table,
+    /// Every topic partition of its topics.
+    pub(super) topic_partitions: Vec<TopicPartition>,
+}
+
+/// Plans a table and opens it, creating it or naming its topics where that is due.
+pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Result<Planned, Error> {
+    let asked = Asked::ask(outside, settings).await?;
+    let table_error = |cause: delta::Error| Error::Table {
+        table: settings.name.clone(),
+        cause,
+    };
+    let (columns, layout, creation) =
+        lay_out(outside, settings, &asked.resolved).map_err(|cause| Error::Writer {
+            table: settings.name.clone(),
+            cause,
+        })?;
+    let store = outside.store.table(&settings.path).map_err(table_error)?;
+    let mut table = match Table::load(&store, &outside.clock)
+        .await
+        .map_err(table_error)?
+    {
+        Some(table) => table,
+        None => Table::create(
+            &store,
+            &creation,
+            &asked.starts(outside, settings, None).await?,
+            &outside.clock,
+        )
+        .await
+        .map_err(table_error)?,
+    };
+    delta::schema::fit(&table, &creation.columns, &creation.partition_columns)
+        .map_err(table_error)?;
+    let missing = asked.starts(outside, settings, Some(&table)).await?;
+    if !missing.is_empty() {
+        table.begin_topics(&missing).await.map_err(table_error)?;
+    }
+    let plan = Plan {
+        settings: settings.clone(),
+        layout: Arc::new(layout),
+        store,
+        resolved: Arc::new(asked.resolved),
+        columns,
+        registry: outside.registry.clone(),
+        record_bytes_max: outside.record_bytes_max,
+    };
+    Ok(Planned {
+        plan,
+        table,
+        topic_partitions: asked.topic_partitions,
+    })
+}
+
+/// The columns that are decoded, the files they go to, and the table they make.
+fn lay_out(
+    outside: &Outside,
+    settings: &settings::Table,
+    resolved: &Resolved,
+) -> Result<(SchemaRef, Layout, Creation), writer::Error> {
+    let mut fields: Vec<Field> = resolved
+        .fields
+        .iter()
+        .map(|field| field.as_ref().clone())
+        .collect();
+    fields.extend(decode::metadata_fields(&settings.metadata));
+    let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
+    fields.extend(writer::placement::derived_fields(
+        &settings.partition_by,
+        &columns,
+    )?);
+    let coordinates =
+        ["topic", "partition", "offset"].map(|name| format!("{}{name}", settings.metadata.prefix));
+    let layout = Layout::new(
+        Arc::clone(&columns),
+        &settings.partition_by,
+        outside.clock.clone(),
+    )?
+    .always_indexing(coordinates.iter().map(String::as_str));
+    let creation = Creation {
+        columns: Arc::new(Schema::new(fields)),
+        partition_columns: settings
+            .partition_by
+            .iter()
+            .map(|field| field.name.clone())
+            .collect(),
+        properties: settings.properties.clone(),
+        mapping_version: MAPPING_VERSION,
+    };
+    Ok((columns, layout, creation))
+}
+
+/// What Kafka and the registry say about a table's topics.
+struct Asked {
+    resolved: Resolved,
+    topic_partitions: Vec<TopicPartition>,
+    cluster_id: Option<String>,
+}
+
+impl Asked {
+    async fn ask(outside: &Outside, settings: &settings::Table) -> Result<Asked, Error> {
+        let (outside, settings) = (outside.clone(), settings.clone());
+        blocking(move || {
+            let mut topic_partitions = Vec::new();
+            for topic in &settings.topics {
+                topic_partitions.extend(outside.lookup.topic_partitions(topic)?);
+            }
+            let resolved =
+                decode::resolve(&settings, outside.registry.as_ref()).map_err(|cause| {
+                    Error::Decode {
+                        table: settings.name.clone(),
+                        cause,
+                    }
+                })?;
+            Ok(Asked {
+                resolved,
+                topic_partitions,
+                cluster_id: outside.lookup.cluster_id(),
+            })
+        })
+        .await
+    }
+
+    /// Where topics that `table` does not know begin (all of them where there is none): new topics by `start`, new topic partitions of known ones at their log's
+    /// start.
+    async fn starts(
+        &self,
+        outside: &Outside,
+        settings: &settings::Table,
+        table: Option<&Table>,
+    ) -> Result<Vec<TopicStart>, Error> {
+        let mut starts = Vec::new();
+        for topic in &settings.topics {
+            let all = self
+                .topic_partitions
+                .iter()
+                .filter(|it| *it.topic == **topic);
+            let known = table.is_some_and(|table| table.sources().topic(topic).is_some());
+            let new: Vec<TopicPartition> = match table {
+                Some(table) if known => all
+                    .filter(|it| table.sources().incarnation(it).is_none())
+                    .cloned()
+                    .collect(),
+                _ => all.cloned().collect(),
+            };
+            if new.is_empty() {
+                continue;
+            }
+            let start = match settings.start {
+                _ if known => StartAt::Earliest,
+                settings::Start::Earliest => StartAt::Earliest,
+                settings::Start::Latest => StartAt::Latest,
+                settings::Start::Timestamp(ms) => StartAt::Timestamp(ms),
+            };
+            let lookup = Arc::clone(&outside.lookup);
+            let found = blocking(move || Ok(lookup.start_offsets(&new, start)?)).await?;
+            starts.push(TopicStart {
+                topic: Arc::from(topic.as_str()),
+                cluster_id: self.cluster_id.clone(),
+                topic_id: None,
+                start: start_words(settings.start),
+                offsets: found
+                    .into_iter()
+                    .map(|(topic_partition, offset)| (topic_partition.number, offset))
+                    .collect::<BTreeMap<_, _>>(),
+            });
+        }
+        Ok(starts)
+    }
+}
+
+fn start_words(start: settings::Start) -> String {
+    match start {
+        settings::Start::Earliest => "earliest".to_owned(),
+        settings::Start::Latest => "latest".to_owned(),
+        settings::Start::Timestamp(ms) => format!("timestamp:{ms}"),
+    }
+}
+
+/// Runs what blocks beside the tasks.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::Bug(format!("a blocking task ended early: {error}"))))
+}
+
+/// How long to wait before asking again for what is away: doubles up to ten seconds.
+pub(super) fn back_off(attempt: u32) -> Duration {
+    Duration::from_millis(500u64.saturating_mul(1 << attempt.min(5)).min(10_000))
+}

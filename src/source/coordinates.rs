@@ -1,0 +1,210 @@
+//! What a command may ask beside the sink: who the cluster is, whether the group may be used, which offsets of a topic partition hold a record. Never
+//! joins a group or reports an offset.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::util::Timeout;
+
+use crate::clock::Clock;
+use crate::config::settings::Kafka;
+use crate::model::offset::{Span, TopicPartition};
+use crate::source::client::base_config;
+use crate::source::error::{Error, words};
+
+/// How long one poll waits; a step of the timeout.
+const POLL: Duration = Duration::from_millis(100);
+/// What may lie in librdkafka's queue before the reason of a failure.
+const EVENTS_MAX: usize = 64;
+/// Fetched and not yet looked at.
+const QUEUE_KBYTES: &str = "16384";
+
+/// A client that asks and reads, beside the sink.
+pub struct Coordinates {
+    consumer: BaseConsumer<Reasons>,
+    bootstrap_servers: String,
+    group_id: String,
+    timeout: Duration,
+    clock: Clock,
+}
+
+impl fmt::Debug for Coordinates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordinates")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps the last reason of a failed connection: librdkafka's answer only says that it timed out.
+#[derive(Debug, Default)]
+struct Reasons {
+    last: Mutex<Option<String>>,
+}
+
+impl Reasons {
+    fn keep(&self, reason: &str) {
+        if let Ok(mut last) = self.last.lock() {
+            *last = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ClientContext for Reasons {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(facility, "FAIL" | "ERROR") {
+            self.keep(message);
+        }
+    }
+
+    fn error(&self, _error: KafkaError, reason: &str) {
+        self.keep(reason);
+    }
+}
+
+impl ConsumerContext for Reasons {}
+
+impl Coordinates {
+    /// A client that waits up to `timeout` for each answer. Does not connect yet.
+    pub fn new(kafka: &Kafka, timeout: Duration, clock: Clock) -> Result<Coordinates, Error> {
+        let consumer = base_config(kafka)
+            .set("group.id", &kafka.group_id)
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "error")
+            .set("queued.max.messages.kbytes", QUEUE_KBYTES)
+            .create_with_context(Reasons::default())
+            .map_err(|error| Error::Properties {
+                reason: error.to_string(),
+            })?;
+        Ok(Coordinates {
+            consumer,
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
+            group_id: kafka.group_id.clone(),
+            timeout,
+            clock,
+        })
+    }
+
+    /// How many brokers there are.
+    pub fn brokers(&self) -> Result<usize, Error> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, self.timeout)
+            .map_err(|error| self.unreachable("listing the brokers", &error))?;
+        Ok(metadata.brokers().len())
+    }
+
+    /// Whether the group may be used: a permission that would else only show when the sink joins it.
+    pub fn check_group(&self) -> Result<(), Error> {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition("lakeward-permission-check", 0);
+        let answer = self.consumer.committed_offsets(asked, self.timeout);
+        answer.map(drop).map_err(|error| Error::Group {
+            group_id: self.group_id.clone(),
+            reason: self.reason(&error),
+        })
+    }
+
+    /// Hands out the offset of each record in `span`, ascending; markers, aborted records and what a compacted topic dropped have none.
+    pub fn records(
+        &self,
+        of: &TopicPartition,
+        span: Span,
+        each: &mut dyn FnMut(i64),
+    ) -> Result<(), Error> {
+        let doing = format!("reading {of}");
+        let mut assignment = TopicPartitionList::new();
+        let assigned = assignment
+            .add_partition_offset(&of.topic, of.number, Offset::Offset(span.start()))
+            .and_then(|()| self.consumer.assign(&assignment));
+        assigned.map_err(|error| self.unreachable(&doing, &error))?;
+        let read = self.read_assigned(of, span, each);
+        let ended = self
+            .consumer
+            .unassign()
+            .map_err(|error| self.unreachable(&doing, &error));
+        read.and(ended)
+    }
+
+    fn read_assigned(
+        &self,
+        of: &TopicPartition,
+        span: Span,
+        each: &mut dyn FnMut(i64),
+    ) -> Result<(), Error> {
+        let doing = format!("reading {of}");
+        let mut heard = self.clock.now();
+        while self.clock.now().since(heard) <= self.timeout {
+            match self.consumer.poll(Timeout::After(POLL)) {
+                Some(Ok(message)) if message.offset() >= span.end() => return Ok(()),
+                Some(Ok(message)) => {
+                    heard = self.clock.now();
+                    each(message.offset());
+                    if message.offset() + 1 == span.end() {
+                        return Ok(());
+                    }
+                }
+                // The end of what a committed reader may see; a tail of markers has no record.
+                Some(Err(KafkaError::PartitionEOF(number))) if number == of.number => return Ok(()),
+                Some(Err(error)) if is_final(&error) => {
+                    return Err(self.unreachable(&doing, &error));
+                }
+                // librdkafka tries the rest again by itself.
+                Some(Err(_)) | None => {}
+            }
+        }
+        Err(self.unreachable(
+            &doing,
+            &KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut),
+        ))
+    }
+
+    fn unreachable(&self, doing: &str, error: &KafkaError) -> Error {
+        Error::Unreachable {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            doing: doing.to_owned(),
+            reason: self.reason(error),
+        }
+    }
+
+    fn reason(&self, error: &KafkaError) -> String {
+        // Logs and errors wait in the queue until someone polls.
+        for _ in 0..EVENTS_MAX {
+            self.consumer.poll(Timeout::After(Duration::ZERO));
+        }
+        let last = self
+            .consumer
+            .context()
+            .last
+            .lock()
+            .ok()
+            .and_then(|mut last| last.take());
+        last.map_or_else(|| words(error), |last| format!("{} ({last})", words(error)))
+    }
+}
+
+/// Errors that waiting does not mend.
+fn is_final(error: &KafkaError) -> bool {
+    let Some(code) = error.rdkafka_error_code() else {
+        return false;
+    };
+    [
+        RDKafkaErrorCode::TopicAuthorizationFailed,
+        RDKafkaErrorCode::UnknownTopicOrPartition,
+        RDKafkaErrorCode::UnknownTopic,
+        RDKafkaErrorCode::UnknownPartition,
+        RDKafkaErrorCode::AutoOffsetReset,
+        RDKafkaErrorCode::OffsetOutOfRange,
+        RDKafkaErrorCode::Authentication,
+        RDKafkaErrorCode::Fatal,
+    ]
+    .contains(&code)
+}

@@ -1,0 +1,310 @@
+//! Membership in the consumer group, on the control thread: events in, assignments out. An assignment is answered only when the caller knows every start offset;
+//! until then the group is polled on. Does not read tables, and never blocks on I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{CommitMode, Consumer as _, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::config::settings::Kafka;
+use crate::model::offset::TopicPartition;
+use crate::source::client::{Consumer, Listener, Told, base_config};
+use crate::source::error::{Error, words};
+use crate::source::native::LaneQueue;
+
+/// Records that a lane takes at a time; enough to make the cost per call vanish, small enough to stay in cache.
+const BATCH: usize = 8192;
+
+/// What librdkafka may hold; from the memory budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// Fetched and not yet polled, for each lane's queue, in KiB.
+    pub queue_kbytes: u64,
+    /// One topic partition's part of a fetch response, in bytes; a larger record batch still passes whole.
+    pub topic_partition_bytes: u64,
+    /// One fetch response from one broker, in bytes.
+    pub response_bytes: u64,
+}
+
+/// What happened to the membership.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// These are ours once `assign` has been called.
+    Assigned(Vec<TopicPartition>),
+    /// These are ours no longer; the group waits for `acknowledge`.
+    Revoked(Vec<TopicPartition>),
+    /// These went to others while we were away; as revoked, but nobody waits.
+    Lost(Vec<TopicPartition>),
+    /// The client is in trouble and goes on trying.
+    Trouble(String),
+    /// The client cannot go on.
+    Fatal(String),
+}
+
+/// The one consumer of the process.
+pub struct Group {
+    consumer: Arc<Consumer>,
+    group_id: String,
+    /// What has been assigned and not revoked; eager protocols replace the assignment as a whole.
+    assigned: BTreeSet<TopicPartition>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group")
+            .field("group_id", &self.group_id)
+            .field("assigned", &self.assigned)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Group {
+    /// Makes the consumer; joins with `subscribe`.
+    pub fn new(kafka: &Kafka, shares: Shares) -> Result<Group, Error> {
+        let mut config = base_config(kafka);
+        config.set("group.id", &kafka.group_id);
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        // A position outside of the log is an error to be judged, never a jump (OFF-7).
+        config.set("auto.offset.reset", "error");
+        config.set("enable.partition.eof", "true");
+        config.set(
+            "queued.max.messages.kbytes",
+            shares.queue_kbytes.clamp(1, 2_097_151).to_string(),
+        );
+        config.set("queued.min.messages", "1000000");
+        let response_bytes = shares.response_bytes.clamp(64 * 1024, 512 * 1024 * 1024);
+        config.set("fetch.max.bytes", response_bytes.to_string());
+        config.set(
+            "fetch.message.max.bytes",
+            shares
+                .topic_partition_bytes
+                .clamp(16 * 1024, response_bytes)
+                .to_string(),
+        );
+        // A record batch larger than a response still comes whole (KIP-74); this bound only has to let it pass.
+        config.set(
+            "receive.message.max.bytes",
+            (response_bytes + 256 * 1024 * 1024).to_string(),
+        );
+        if !kafka.properties.contains_key("fetch.wait.max.ms") {
+            config.set("fetch.wait.max.ms", "100");
+        }
+        let consumer =
+            config
+                .create_with_context(Listener::default())
+                .map_err(|error: KafkaError| Error::Properties {
+                    reason: error.to_string(),
+                })?;
+        Ok(Group {
+            consumer: Arc::new(consumer),
+            group_id: kafka.group_id.clone(),
+            assigned: BTreeSet::new(),
+        })
+    }
+
+    /// Joins the group for these topics.
+    pub fn subscribe(&self, topics: &[&str]) -> Result<(), Error> {
+        self.consumer
+            .subscribe(topics)
+            .map_err(|error| Error::Group {
+                group_id: self.group_id.clone(),
+                reason: words(&error),
+            })
+    }
+
+    /// A queue for one lane.
+    pub fn lane_queue(&self, with_headers: bool) -> Result<LaneQueue, Error> {
+        LaneQueue::new(&self.consumer, BATCH, with_headers).ok_or_else(|| Error::Group {
+            group_id: self.group_id.clone(),
+            reason: "librdkafka makes no queue".to_owned(),
+        })
+    }
+
+    /// Serves librdkafka for up to `timeout` and tells what happened.
+    pub fn poll(&mut self, timeout: Duration) -> Vec<Event> {
+        let mut events = Vec::new();
+        match self.consumer.poll(timeout) {
+            None => {}
+            // Records reach lanes through their own queues; one here was fetched before its queue was forwarded and is fetched again after the assignment.
+            Some(Ok(message)) => drop(message),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                events.push(Event::Fatal(code.to_string()))
+            }
+            Some(Err(error)) => events.push(Event::Trouble(words(&error))),
+        }
+        for told in self.consumer.context().take() {
+            events.push(match told {
+                Told::Assigned(named) => Event::Assigned(named_all(named)),
+                Told::Revoked(named) if self.consumer.assignment_lost() => {
+                    Event::Lost(named_all(named))
+                }
+                Told::Revoked(named) => Event::Revoked(named_all(named)),
+                Told::Failed(reason) => Event::Trouble(reason),
+            });
+        }
+        events
+    }
+
+    /// Takes topic partitions into the assignment: at their offset, or parked (`None`) until `resume_at` says where. Their queues must have been attached to lanes.
+    pub fn assign(&mut self, starts: &BTreeMap<TopicPartition, Option<i64>>) -> Result<(), Error> {
+        let position = |offset: &Option<i64>| offset.map_or(Offset::End, Offset::Offset);
+        let list = list_of(
+            starts
+                .iter()
+                .map(|(topic_partition, offset)| (topic_partition, position(offset))),
+        )?;
+        let result = if self.is_cooperative() {
+            self.consumer.incremental_assign(&list)
+        } else {
+            self.consumer.assign(&list)
+        };
+        result.map_err(|error| self.group_error("assigning", &error))?;
+        self.assigned.extend(starts.keys().cloned());
+        let parked: Vec<TopicPartition> = starts
+            .iter()
+            .filter(|(_, offset)| offset.is_none())
+            .map(|(topic_partition, _)| topic_partition.clone())
+            .collect();
+        self.pause(&parked)
+    }
+
+    /// Answers a revocation: from here on others may own these.
+    pub fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<(), Error> {
+        let result = if self.is_cooperative() {
+            // librdkafka refuses to take away what was never assigned.
+            let list = list_of(
+                revoked
+                    .iter()
+                    .filter(|topic_partition| self.assigned.contains(*topic_partition))
+                    .map(|it| (it, Offset::Invalid)),
+            )?;
+            if list.count() == 0 {
+                Ok(())
+            } else {
+                self.consumer.incremental_unassign(&list)
+            }
+        } else {
+            self.consumer.unassign()
+        };
+        for topic_partition in revoked {
+            self.assigned.remove(topic_partition);
+        }
+        result.map_err(|error| self.group_error("giving back", &error))
+    }
+
+    /// Lets topic partitions be fetched again, from these offsets. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
+    pub fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+        let list = list_of(
+            starts
+                .iter()
+                .map(|(topic_partition, offset)| (topic_partition, Offset::Offset(*offset))),
+        )?;
+        let resumed = list_of(
+            starts
+                .keys()
+                .map(|topic_partition| (topic_partition, Offset::Invalid)),
+        )?;
+        self.consumer
+            .resume(&resumed)
+            .map_err(|error| self.group_error("resuming", &error))?;
+        // The seek bumps the version of each queue at once, so whatever the resume lets in before is dropped by librdkafka when a lane polls.
+        self.consumer
+            .seek_partitions(list, Duration::from_secs(0))
+            .map_err(|error| self.group_error("seeking", &error))?;
+        Ok(())
+    }
+
+    /// Stops fetching these; what was fetched is dropped.
+    pub fn pause(&self, all: &[TopicPartition]) -> Result<(), Error> {
+        let list = list_of(
+            all.iter()
+                .filter(|it| self.assigned.contains(*it))
+                .map(|it| (it, Offset::Invalid)),
+        )?;
+        if list.count() == 0 {
+            return Ok(());
+        }
+        self.consumer
+            .pause(&list)
+            .map_err(|error| self.group_error("pausing", &error))
+    }
+
+    /// Tells the group where the tables stand; information only (OFF-5), so a failure is only logged.
+    pub fn report_offsets(&self, offsets: &BTreeMap<TopicPartition, i64>) {
+        let owned = offsets
+            .iter()
+            .filter(|(topic_partition, _)| self.assigned.contains(*topic_partition));
+        let Ok(list) = list_of(
+            owned.map(|(topic_partition, offset)| (topic_partition, Offset::Offset(*offset))),
+        ) else {
+            return;
+        };
+        if list.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            tracing::debug!(%error, "offsets were not reported to the group");
+        }
+    }
+
+    /// Leaves the group. Every lane queue must have been dropped before; revocations are acknowledged inline.
+    pub fn close(mut self) {
+        self.consumer.unsubscribe();
+        if self.consumer.close_queue().is_err() {
+            return;
+        }
+        // librdkafka closes within its own bounds once every revocation is answered.
+        for _ in 0..300 {
+            if self.consumer.closed() {
+                return;
+            }
+            for event in self.poll(Duration::from_millis(100)) {
+                if let Event::Revoked(all) | Event::Lost(all) = event
+                    && let Err(error) = self.acknowledge(&all)
+                {
+                    tracing::debug!(%error, "a revocation was not acknowledged while closing");
+                }
+            }
+        }
+    }
+
+    fn is_cooperative(&self) -> bool {
+        matches!(
+            self.consumer.rebalance_protocol(),
+            RebalanceProtocol::Cooperative
+        )
+    }
+
+    fn group_error(&self, doing: &str, error: &KafkaError) -> Error {
+        Error::Group {
+            group_id: self.group_id.clone(),
+            reason: format!("{doing} topic partitions: {}", words(error)),
+        }
+    }
+}
+
+fn named_all(named: Vec<(String, i32)>) -> Vec<TopicPartition> {
+    named
+        .into_iter()
+        .map(|(topic, number)| TopicPartition::new(topic, number))
+        .collect()
+}
+
+fn list_of<'a>(
+    items: impl Iterator<Item = (&'a TopicPartition, Offset)>,
+) -> Result<TopicPartitionList, Error> {
+    let mut list = TopicPartitionList::new();
+    for (topic_partition, offset) in items {
+        list.add_partition_offset(&topic_partition.topic, topic_partition.number, offset)
+            .map_err(|error| Error::Refused {
+                doing: "name the offset of",
+                topic_partition: topic_partition.clone(),
+                reason: words(&error),
+            })?;
+    }
+    Ok(list)
+}

@@ -1,0 +1,190 @@
+//! Questions to the cluster, on a client of their own: who it is, which topic partitions there are, where their logs start and end. Blocks; never called on
+//! the control thread.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::config::settings::Kafka;
+use crate::model::offset::TopicPartition;
+use crate::source::client::{Consumer, Listener, base_config};
+use crate::source::error::{Error, code_words, words};
+
+/// A client that only asks.
+pub struct Lookup {
+    consumer: Consumer,
+    bootstrap_servers: String,
+    timeout: Duration,
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a topic partition's log starts and ends for a `read_committed` reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The log's start: the first offset that may still be read.
+    pub low: i64,
+    /// The last stable offset: the first that may not be read yet.
+    pub high: i64,
+}
+
+/// Where to begin a topic partition that no table has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the log's start.
+    Earliest,
+    /// At the last stable offset.
+    Latest,
+    /// At the first record at or after this time (milliseconds since 1970 UTC), else at the end.
+    Timestamp(i64),
+}
+
+impl Lookup {
+    /// A client for questions that may take up to `timeout` each. Does not connect yet.
+    pub fn new(kafka: &Kafka, timeout: Duration) -> Result<Lookup, Error> {
+        let consumer = base_config(kafka)
+            .create_with_context(Listener::default())
+            .map_err(|error| Error::Properties {
+                reason: error.to_string(),
+            })?;
+        Ok(Lookup {
+            consumer,
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
+            timeout,
+        })
+    }
+
+    /// The cluster's id, where the broker has one.
+    pub fn cluster_id(&self) -> Option<String> {
+        self.consumer.client().fetch_cluster_id(self.timeout)
+    }
+
+    /// The topic's partitions, ascending.
+    pub fn topic_partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), self.timeout)
+            .map_err(|error| {
+                self.unreachable(format!("asking for topic `{topic}`"), words(&error))
+            })?;
+        let Some(found) = metadata
+            .topics()
+            .iter()
+            .find(|candidate| candidate.name() == topic)
+        else {
+            return Err(Error::Topic {
+                topic: topic.to_owned(),
+                reason: "the broker does not list it".to_owned(),
+            });
+        };
+        if let Some(error) = found.error() {
+            return Err(Error::Topic {
+                topic: topic.to_owned(),
+                reason: code_words(error.into()),
+            });
+        }
+        let mut numbers: Vec<i32> = found
+            .partitions()
+            .iter()
+            .map(|partition| partition.id())
+            .collect();
+        if numbers.is_empty() {
+            return Err(Error::Topic {
+                topic: topic.to_owned(),
+                reason: "it has no partitions".to_owned(),
+            });
+        }
+        numbers.sort_unstable();
+        Ok(numbers
+            .into_iter()
+            .map(|number| TopicPartition::new(topic, number))
+            .collect())
+    }
+
+    /// Start and end of one topic partition's log.
+    pub fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Error> {
+        self.consumer
+            .fetch_watermarks(&topic_partition.topic, topic_partition.number, self.timeout)
+            .map(|(low, high)| Watermarks { low, high })
+            .map_err(|error| {
+                self.unreachable(
+                    format!("asking for the offsets of {topic_partition}"),
+                    words(&error),
+                )
+            })
+    }
+
+    /// The first offset to read of each topic partition.
+    pub fn start_offsets(
+        &self,
+        all: &[TopicPartition],
+        start: StartAt,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let by_time = match start {
+            StartAt::Timestamp(ms) => self.offsets_at(all, ms)?,
+            StartAt::Earliest | StartAt::Latest => BTreeMap::new(),
+        };
+        let mut offsets = BTreeMap::new();
+        for topic_partition in all {
+            let offset = match (start, by_time.get(topic_partition)) {
+                (_, Some(offset)) => *offset,
+                (StartAt::Earliest, None) => self.watermarks(topic_partition)?.low,
+                (StartAt::Latest | StartAt::Timestamp(_), None) => {
+                    self.watermarks(topic_partition)?.high
+                }
+            };
+            offsets.insert(topic_partition.clone(), offset);
+        }
+        Ok(offsets)
+    }
+
+    fn offsets_at(
+        &self,
+        all: &[TopicPartition],
+        ms: i64,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let mut list = TopicPartitionList::new();
+        for topic_partition in all {
+            list.add_partition_offset(
+                &topic_partition.topic,
+                topic_partition.number,
+                Offset::Offset(ms),
+            )
+            .map_err(|error| {
+                self.unreachable("asking for offsets by time".to_owned(), words(&error))
+            })?;
+        }
+        let answer = self
+            .consumer
+            .offsets_for_times(list, self.timeout)
+            .map_err(|error| {
+                self.unreachable("asking for offsets by time".to_owned(), words(&error))
+            })?;
+        let mut offsets = BTreeMap::new();
+        for element in answer.elements() {
+            if let Offset::Offset(offset) = element.offset() {
+                offsets.insert(
+                    TopicPartition::new(element.topic(), element.partition()),
+                    offset,
+                );
+            }
+        }
+        Ok(offsets)
+    }
+
+    fn unreachable(&self, doing: String, reason: String) -> Error {
+        Error::Unreachable {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            doing,
+            reason,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! From sealed rows to staged files: where rows lie, how they are encoded, what their statistics say, how they reach the store. Never commits, never deletes.
+
+pub mod encode;
+pub mod error;
+pub mod layout;
+pub mod placement;
+pub mod stats;
+pub mod upload;
+
+pub use encode::{EncodedFile, Encoder};
+pub use error::Error;
+pub use layout::Layout;
+pub use placement::derived_fields;
+pub use upload::upload;
+
+#[cfg(test)]
+mod testing;
