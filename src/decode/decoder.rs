@@ -1,30 +1,24 @@
 //! One table's records of one lane on their way to a batch: counts every one as a row, a reject or a declared skip (DEC-1), and stops, losing
 //! nothing, where the environment fails (ENV-1). Does not seal or write.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, SchemaRef};
 
-use super::avro::compile::{Plan, Refused, compile};
+use super::builder::Column;
 use super::columns::{self, Origin};
-use super::json::compile::{Object, compile as compile_json};
-use super::registry::{Lookup, Registry};
-use super::reject::{Code, Fault, Outcome, Shown};
-use super::resolve::Source;
-use super::types::width;
-use super::{Error, Resolved, builder::Column};
+use super::format::{Cost, Failure, Format, Target};
+use super::registry::Registry;
+use super::reject::{Code, Fault};
+use super::types::count;
+use super::{Error, Resolved};
 use crate::clock::Clock;
-use crate::config::settings::{ErrorMode, Table, Tombstones, UnknownFields, Value};
-use crate::decode::{avro, json};
+use crate::config::settings::{ErrorMode, Table, Tombstones};
 use crate::model::batch::Reject;
 use crate::model::offset::TopicPartition;
 use crate::model::progress::Counts;
 use crate::model::record::{Record, Records};
-
-/// How many compiled writer schemas a decoder keeps.
-const PLANS_MAX: usize = 256;
 
 /// How many bytes of columns a decoder holds before it asks to be emptied.
 const BATCH_BYTES_MAX: usize = 64 << 20;
@@ -54,33 +48,15 @@ pub struct Decoder {
     errors: ErrorMode,
     record_bytes_max: u64,
     clock: Clock,
-    target: SchemaRef,
+    target: Target,
     /// One for each column of the target.
     columns: Vec<Column>,
-    /// The places of the Kafka columns.
-    kafka_columns: Vec<(usize, columns::Source)>,
     /// The places of all others.
     record_columns: Vec<usize>,
     rows: usize,
     /// At least the bytes held, unless text grew from escapes; corrected by measuring before it decides.
     held_bytes_estimate: usize,
     row_cells: usize,
-}
-
-#[derive(Debug)]
-enum Format {
-    Framed(Framed),
-    Avro(Plan),
-    Json(Object, UnknownFields),
-}
-
-/// Registry-framed Avro: a compiled plan for each writer schema, whatever the order in which they come.
-#[derive(Debug)]
-struct Framed {
-    registry: Arc<Registry>,
-    plans: HashMap<u32, Arc<Result<Plan, Refused>>>,
-    /// The plan of the last record, which is mostly the next one's too.
-    last: Option<(u32, Arc<Result<Plan, Refused>>)>,
 }
 
 /// What became of the records that were given to a decoder.
@@ -108,26 +84,6 @@ enum Verdict {
     Stalled(Error),
 }
 
-/// Why a value is not decoded.
-enum Failure {
-    Fault(Box<Fault>),
-    Environment(Error),
-}
-
-impl From<Box<Fault>> for Failure {
-    fn from(fault: Box<Fault>) -> Self {
-        Failure::Fault(fault)
-    }
-}
-
-/// What a decoded value has cost.
-#[derive(Debug, Clone, Copy, Default)]
-struct Cost {
-    ignored: u64,
-    cells: u64,
-    schema_id: Option<u32>,
-}
-
 impl Decoder {
     /// A decoder without rows, compiled for the target where the writer schema is known already.
     pub fn new(setup: Setup<'_>) -> Result<Decoder, Error> {
@@ -139,12 +95,9 @@ impl Decoder {
             registry,
             clock,
         } = setup;
-        let kafka_columns = kafka_columns(table, &target)?;
-        let is_kafka = |place: usize| kafka_columns.iter().any(|(kafka, _)| *kafka == place);
-        let record_columns = (0..target.fields().len())
-            .filter(|place| !is_kafka(*place))
-            .collect();
-        let format = format(resolved, table, &target, registry)?;
+        let target = Target::new(table, target)?;
+        let format = Format::new(resolved, table, &target, registry)?;
+        let fields = target.schema.fields();
         let new_column = |field: &Arc<Field>| Column::new(field.data_type(), field.is_nullable());
         Ok(Decoder {
             format,
@@ -152,15 +105,12 @@ impl Decoder {
             errors: table.errors,
             record_bytes_max,
             clock,
-            columns: target.fields().iter().map(new_column).collect(),
-            row_cells: target
-                .fields()
-                .iter()
-                .map(|field| width(field.data_type()))
-                .sum(),
+            columns: fields.iter().map(new_column).collect(),
+            record_columns: (0..fields.len())
+                .filter(|place| target.is_record(*place))
+                .collect(),
+            row_cells: count(fields),
             target,
-            kafka_columns,
-            record_columns,
             rows: 0,
             held_bytes_estimate: 0,
         })
@@ -237,12 +187,12 @@ impl Decoder {
         let rows = std::mem::take(&mut self.rows);
         self.held_bytes_estimate = 0;
         let mut arrays = Vec::with_capacity(self.columns.len());
-        for (column, field) in self.columns.iter_mut().zip(self.target.fields()) {
+        for (column, field) in self.columns.iter_mut().zip(self.target.schema.fields()) {
             arrays.push(column.finish(field.data_type())?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(
-            Arc::clone(&self.target),
+            Arc::clone(&self.target.schema),
             arrays,
             &options,
         )?)
@@ -306,13 +256,14 @@ impl Decoder {
             }
         };
         origin.schema_id = cost.schema_id;
-        for (place, source) in &self.kafka_columns {
-            if let (Some(column), Some(field)) = (
-                self.columns.get_mut(*place),
-                self.target.fields().get(*place),
-            ) {
-                columns::append(*source, origin, column)
-                    .map_err(|fault| fault.in_field(field.name()))?;
+        for (place, source) in &self.target.kafka {
+            if let Some(column) = self.columns.get_mut(*place)
+                && let Err(fault) = columns::append(*source, origin, column)
+            {
+                let field = self.target.schema.fields().get(*place);
+                return Err(fault
+                    .in_field(field.map_or("", |field| field.name()))
+                    .into());
             }
         }
         Ok(cost)
@@ -334,38 +285,8 @@ impl Decoder {
             )
             .into());
         }
-        match &mut self.format {
-            Format::Json(object, unknown_fields) => {
-                let done =
-                    json::run::run(object, *unknown_fields, value, &mut self.columns, self.rows)?;
-                Ok(Cost {
-                    ignored: done.ignored,
-                    cells: done.cells,
-                    schema_id: None,
-                })
-            }
-            Format::Avro(plan) => {
-                let cells = avro::run::run(plan, value, &mut self.columns)?;
-                Ok(Cost {
-                    ignored: 0,
-                    cells,
-                    schema_id: None,
-                })
-            }
-            Format::Framed(framed) => {
-                let (id, body) = frame(value)?;
-                let plan = framed.plan(id, &self.target, &self.kafka_columns)?;
-                let cells = match plan {
-                    Ok(plan) => avro::run::run(plan, body, &mut self.columns)?,
-                    Err(refused) => return Err(refusal(refused, id).into()),
-                };
-                Ok(Cost {
-                    ignored: 0,
-                    cells,
-                    schema_id: Some(id),
-                })
-            }
-        }
+        self.format
+            .append(value, &self.target, &mut self.columns, self.rows)
     }
 
     fn account(&mut self, record: &Record<'_>, cost: Cost) {
@@ -390,170 +311,6 @@ impl Decoder {
         // Measuring walks over all columns, so that the next one waits until a quarter of the bound may have come.
         self.held_bytes_estimate = held.min(BATCH_BYTES_MAX - BATCH_BYTES_MAX / 4);
         false
-    }
-}
-
-impl Framed {
-    fn plan(
-        &mut self,
-        id: u32,
-        target: &SchemaRef,
-        kafka_columns: &[(usize, columns::Source)],
-    ) -> Result<&Result<Plan, Refused>, Failure> {
-        if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
-            let plan = match self.plans.get(&id) {
-                Some(plan) => Arc::clone(plan),
-                None => self.compile(id, target, kafka_columns)?,
-            };
-            self.last = Some((id, plan));
-        }
-        match &self.last {
-            Some((_, plan)) => Ok(plan),
-            None => Err(Fault::new(
-                Code::UnusableSchema,
-                "no plan was compiled (a bug of Lakeward)",
-            )
-            .into()),
-        }
-    }
-
-    fn compile(
-        &mut self,
-        id: u32,
-        target: &SchemaRef,
-        kafka_columns: &[(usize, columns::Source)],
-    ) -> Result<Arc<Result<Plan, Refused>>, Failure> {
-        let plan = match self.registry.lookup(id).map_err(Failure::Environment)? {
-            Lookup::Unknown => {
-                let message = format!("the schema registry does not know the schema id {id}");
-                return Err(Fault::new(Code::UnknownSchemaId, message).into());
-            }
-            Lookup::Found(writer) => match writer.usable() {
-                Ok(schema) => compile(schema, target.fields(), &is_record(target, kafka_columns)),
-                Err(refusal) => Err(Refused {
-                    code: Code::UnusableSchema,
-                    path: refusal.path,
-                    message: refusal.reason,
-                }),
-            },
-        };
-        if self.plans.len() >= PLANS_MAX {
-            self.plans.clear();
-        }
-        let plan = Arc::new(plan);
-        self.plans.insert(id, Arc::clone(&plan));
-        Ok(plan)
-    }
-}
-
-/// Whether a column of that name is filled by records.
-fn is_record(
-    target: &SchemaRef,
-    kafka_columns: &[(usize, columns::Source)],
-) -> impl Fn(&str) -> bool {
-    let kafka_names: Vec<String> = kafka_columns
-        .iter()
-        .filter_map(|(place, _)| Some(target.fields().get(*place)?.name().clone()))
-        .collect();
-    move |name| !kafka_names.iter().any(|kafka| kafka == name)
-}
-
-fn kafka_columns(
-    table: &Table,
-    target: &SchemaRef,
-) -> Result<Vec<(usize, columns::Source)>, Error> {
-    let find = |source| {
-        let name = columns::name(&table.metadata, source);
-        let found = target
-            .fields()
-            .iter()
-            .position(|field| *field.name() == name);
-        let place = found.filter(|place| {
-            target
-                .fields()
-                .get(*place)
-                .is_some_and(|field| *field.data_type() == columns::data_type(source))
-        });
-        place
-            .map(|place| (place, source))
-            .ok_or_else(|| Error::Column {
-                table: table.name.clone(),
-                column: name,
-                reason: format!(
-                    "the table needs it as {} (metadata)",
-                    columns::data_type(source)
-                ),
-            })
-    };
-    columns::sources(&table.metadata).map(find).collect()
-}
-
-fn format(
-    resolved: &Resolved,
-    table: &Table,
-    target: &SchemaRef,
-    registry: Option<Arc<Registry>>,
-) -> Result<Format, Error> {
-    let kafka_columns = kafka_columns(table, target)?;
-    let is_record = is_record(target, &kafka_columns);
-    let column_error = |column: String, reason: String| Error::Column {
-        table: table.name.clone(),
-        column,
-        reason,
-    };
-    match &resolved.source {
-        Source::Framed => {
-            let registry = registry.ok_or_else(|| Error::NoRegistry {
-                table: table.name.clone(),
-            })?;
-            Ok(Format::Framed(Framed {
-                registry,
-                plans: HashMap::new(),
-                last: None,
-            }))
-        }
-        Source::Avro(schema) => {
-            let plan = compile(schema, target.fields(), &is_record);
-            plan.map(Format::Avro)
-                .map_err(|refused| column_error(refused.path, refused.message))
-        }
-        Source::Json(members) => {
-            let object = compile_json(members, target.fields(), &is_record);
-            let object = object.map_err(|refusal| column_error(refusal.path, refusal.reason))?;
-            let unknown_fields = match &table.value {
-                Value::Json { unknown_fields, .. } => *unknown_fields,
-                Value::AvroConfluent { .. } | Value::AvroFile { .. } => UnknownFields::Reject,
-            };
-            Ok(Format::Json(object, unknown_fields))
-        }
-    }
-}
-
-/// Splits the registry's frame: a zero byte, the schema id, the value.
-fn frame(value: &[u8]) -> Outcome<(u32, &[u8])> {
-    match value {
-        [0, a, b, c, d, body @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), body)),
-        [0, ..] => Err(Fault::new(
-            Code::Truncated,
-            "the value ends inside of the frame of five bytes",
-        )),
-        _ => Err(Fault::new(
-            Code::BadMagic,
-            format!(
-                "the value begins with {}, not with the magic byte 0 of a registry frame",
-                Shown(value)
-            ),
-        )),
-    }
-}
-
-#[cold]
-fn refusal(refused: &Refused, id: u32) -> Box<Fault> {
-    let fault = Fault::new(refused.code, format!("schema id {id}: {}", refused.message));
-    if refused.path.is_empty() {
-        fault
-    } else {
-        fault.in_field(&refused.path)
     }
 }
 

@@ -5,6 +5,7 @@ mod avro;
 mod builder;
 mod columns;
 mod decoder;
+mod format;
 mod json;
 mod registry;
 mod reject;
@@ -13,6 +14,12 @@ mod time;
 mod types;
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    reason = "tables of cases are long, and random numbers are cut on purpose"
+)]
 mod tests;
 
 use std::path::PathBuf;

@@ -99,91 +99,79 @@ pub const CODES: [Code; 27] = [
 impl Code {
     /// The stable word.
     pub fn word(self) -> &'static str {
-        self.entry().0
+        match self {
+            Code::EmptyPayload => "empty_payload",
+            Code::Tombstone => "tombstone",
+            Code::BadMagic => "bad_magic",
+            Code::UnknownSchemaId => "unknown_schema_id",
+            Code::UnusableSchema => "unusable_schema",
+            Code::TooLarge => "too_large",
+            Code::Truncated => "truncated",
+            Code::TrailingBytes => "trailing_bytes",
+            Code::InvalidUtf8 => "invalid_utf8",
+            Code::InvalidEncoding => "invalid_encoding",
+            Code::LengthOutOfRange => "length_out_of_range",
+            Code::UnionIndex => "union_index",
+            Code::EnumIndex => "enum_index",
+            Code::Depth => "depth",
+            Code::MalformedJson => "malformed_json",
+            Code::DuplicateField => "duplicate_field",
+            Code::UnknownField => "unknown_field",
+            Code::NullNotAllowed => "null_not_allowed",
+            Code::TypeMismatch => "type_mismatch",
+            Code::OutOfRange => "out_of_range",
+            Code::DecimalOverflow => "decimal_overflow",
+            Code::InvalidNumber => "invalid_number",
+            Code::InvalidTimestamp => "invalid_timestamp",
+            Code::TimestampWithoutZone => "timestamp_without_zone",
+            Code::InvalidDate => "invalid_date",
+            Code::InvalidTime => "invalid_time",
+            Code::InvalidBinary => "invalid_binary",
+        }
     }
 
     /// What it means, for the reference page.
     pub fn meaning(self) -> &'static str {
-        self.entry().1
-    }
-
-    fn entry(self) -> (&'static str, &'static str) {
         match self {
-            Code::EmptyPayload => ("empty_payload", "the value has no byte at all"),
-            Code::Tombstone => (
-                "tombstone",
-                "the value is null and the table rejects tombstones",
-            ),
-            Code::BadMagic => (
-                "bad_magic",
-                "the frame does not begin with the magic byte 0",
-            ),
-            Code::UnknownSchemaId => (
-                "unknown_schema_id",
-                "the registry does not know the frame's schema id, also after waiting",
-            ),
-            Code::UnusableSchema => (
-                "unusable_schema",
-                "the writer schema is of another kind or holds a type that has no column type",
-            ),
-            Code::TooLarge => (
-                "too_large",
-                "the value is larger than limits.record_bytes, or becomes too large when decoded",
-            ),
-            Code::Truncated => ("truncated", "the value ends before its schema does"),
-            Code::TrailingBytes => ("trailing_bytes", "bytes are left when the value is done"),
-            Code::InvalidUtf8 => ("invalid_utf8", "text that is not UTF-8"),
-            Code::InvalidEncoding => (
-                "invalid_encoding",
-                "an Avro number of more than ten bytes, or a boolean that is neither 0 nor 1",
-            ),
-            Code::LengthOutOfRange => (
-                "length_out_of_range",
-                "a length or count that is negative or passes the end of the value",
-            ),
-            Code::UnionIndex => (
-                "union_index",
-                "a union branch that the writer schema does not have",
-            ),
-            Code::EnumIndex => (
-                "enum_index",
-                "an enum symbol that the writer schema does not have",
-            ),
-            Code::Depth => ("depth", "nested deeper than the limit"),
-            Code::MalformedJson => ("malformed_json", "not JSON"),
-            Code::DuplicateField => ("duplicate_field", "one name twice in an object or a map"),
-            Code::UnknownField => ("unknown_field", "a field without a column"),
-            Code::NullNotAllowed => (
-                "null_not_allowed",
-                "a null where the table's column allows none",
-            ),
-            Code::TypeMismatch => ("type_mismatch", "of another type than the column"),
-            Code::OutOfRange => (
-                "out_of_range",
-                "a number that the column's type cannot hold exactly",
-            ),
-            Code::DecimalOverflow => (
-                "decimal_overflow",
-                "more digits than the column's precision or scale holds",
-            ),
-            Code::InvalidNumber => (
-                "invalid_number",
-                "text or bytes that are no number where a decimal is expected",
-            ),
-            Code::InvalidTimestamp => (
-                "invalid_timestamp",
-                "no point in time, or one finer than a microsecond",
-            ),
-            Code::TimestampWithoutZone => (
-                "timestamp_without_zone",
-                "a date and time without a zone or Z, which names no point in time",
-            ),
-            Code::InvalidDate => ("invalid_date", "text that is no date"),
-            Code::InvalidTime => ("invalid_time", "text that is no time of day"),
-            Code::InvalidBinary => (
-                "invalid_binary",
-                "text that is not base64 where bytes are expected",
-            ),
+            Code::EmptyPayload => "the value has no byte at all",
+            Code::Tombstone => "the value is null and the table rejects tombstones",
+            Code::BadMagic => "the frame does not begin with the magic byte 0",
+            Code::UnknownSchemaId => {
+                "the registry does not know the frame's schema id, also after waiting"
+            }
+            Code::UnusableSchema => {
+                "the writer schema is of another kind or holds a type that has no column type"
+            }
+            Code::TooLarge => {
+                "the value is larger than limits.record_bytes, or becomes too large when decoded"
+            }
+            Code::Truncated => "the value ends before its schema does",
+            Code::TrailingBytes => "bytes are left when the value is done",
+            Code::InvalidUtf8 => "text that is not UTF-8",
+            Code::InvalidEncoding => {
+                "an Avro number of more than ten bytes, or a boolean that is neither 0 nor 1"
+            }
+            Code::LengthOutOfRange => {
+                "a length or count that is negative or passes the end of the value"
+            }
+            Code::UnionIndex => "a union branch that the writer schema does not have",
+            Code::EnumIndex => "an enum symbol that the writer schema does not have",
+            Code::Depth => "nested deeper than the limit",
+            Code::MalformedJson => "not JSON",
+            Code::DuplicateField => "one name twice in an object or a map",
+            Code::UnknownField => "a field without a column",
+            Code::NullNotAllowed => "a null where the table's column allows none",
+            Code::TypeMismatch => "of another type than the column",
+            Code::OutOfRange => "a number that the column's type cannot hold exactly",
+            Code::DecimalOverflow => "more digits than the column's precision or scale holds",
+            Code::InvalidNumber => "text or bytes that are no number where a decimal is expected",
+            Code::InvalidTimestamp => "no point in time, or one finer than a microsecond",
+            Code::TimestampWithoutZone => {
+                "a date and time without a zone or Z, which names no point in time"
+            }
+            Code::InvalidDate => "text that is no date",
+            Code::InvalidTime => "text that is no time of day",
+            Code::InvalidBinary => "text that is not base64 where bytes are expected",
         }
     }
 }

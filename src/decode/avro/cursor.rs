@@ -67,7 +67,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A zig-zag number of up to ten bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn long(&mut self) -> Outcome<i64> {
         match self.rest {
             [byte, rest @ ..] if *byte < 0x80 => {
@@ -117,7 +117,7 @@ impl<'a> Cursor<'a> {
         Ok(f64::from_le_bytes(self.array()?))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn array<const N: usize>(&mut self) -> Outcome<[u8; N]> {
         let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
             return Err(truncated("a fixed-length value"));
@@ -136,7 +136,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Bytes with their length before them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bytes(&mut self) -> Outcome<&'a [u8]> {
         let length = self.long()?;
         let split = usize::try_from(length)

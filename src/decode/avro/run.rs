@@ -32,6 +32,8 @@ fn record(record: &Record, cursor: &mut Cursor<'_>, columns: &mut [Column]) -> O
     Ok(())
 }
 
+/// The types that most values have, inlined where values are walked over; all others are a call away.
+#[inline(always)]
 fn value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
     match (step, &mut column.data) {
         (Step::Text, Data::Text(column)) => column.push(cursor.text()?)?,
@@ -40,6 +42,14 @@ fn value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
         (Step::DoubleToDouble, Data::Double(column)) => column.push(cursor.double()?),
         (Step::Boolean, Data::Boolean(column)) => column.push(cursor.boolean()?),
         (Step::LongMillisToMicros, Data::Long(column)) => column.push(micros(cursor.long()?)?),
+        (_, _) => return other_value(step, cursor, column),
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn other_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
+    match (step, &mut column.data) {
         (Step::Nullable(null_branch, inner), _) => {
             return nullable(*null_branch, inner, cursor, column);
         }
@@ -51,7 +61,7 @@ fn value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
             array(item, *items, cursor, &mut column.item)?;
             column.end()?;
         }
-        (Step::Map(value, items), Data::Map(column)) => map(value, *items, cursor, column)?,
+        (Step::Map(inner, items), Data::Map(column)) => map(inner, *items, cursor, column)?,
         (Step::Decimal(decimal), Data::Decimal(column)) => {
             let bytes = match decimal.size {
                 Some(size) => cursor.fixed(size)?,

@@ -63,6 +63,12 @@ impl Writer<'_, '_, '_> {
             ));
         }
         self.depth += 1;
+        self.bounded_value(node)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn bounded_value(&mut self, node: &Node) -> Outcome {
         match node {
             Node::Null => self.raw("null"),
             Node::Boolean => {
@@ -124,7 +130,6 @@ impl Writer<'_, '_, '_> {
             Node::Union(branches) => self.union(branches)?,
             Node::Named(place) => self.named(*place)?,
         }
-        self.depth -= 1;
         Ok(())
     }
 

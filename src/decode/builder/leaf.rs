@@ -74,7 +74,7 @@ impl<T: ArrowNativeType> Values<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, value: T) {
         self.validity.append_valid();
         self.values.push(value);
@@ -129,7 +129,7 @@ impl Bytes {
     }
 
     /// Appends one value. Text must be UTF-8.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, value: &[u8]) -> Outcome {
         self.bytes.extend_from_slice(value);
         self.end()
@@ -142,7 +142,7 @@ impl Bytes {
     }
 
     /// Completes the value that was written since the last one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(&mut self) -> Outcome {
         let Ok(end) = i32::try_from(self.bytes.len()) else {
             return Err(Fault::full());

@@ -30,8 +30,8 @@ pub(crate) struct Object {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) name: String,
-    /// The name in its quotes, as records mostly spell it.
-    pub(crate) quoted_name: Vec<u8>,
+    /// The name in its quotes and the colon, as records mostly spell them.
+    pub(crate) spelled_name: Vec<u8>,
     /// Its place among the fields.
     pub(crate) place: usize,
     /// The place of the field that came after it last, since records of one producer keep their order.
@@ -101,11 +101,11 @@ pub(crate) fn compile(
         };
         let step = compile_value(&member.shape, column.data_type())
             .map_err(|refusal| refusal.under(&member.name))?;
-        let quoted_name = Value::from(member.name.as_str()).to_string().into_bytes();
+        let spelled_name = format!("{}:", Value::from(member.name.as_str())).into_bytes();
         let follower = Cell::new(place + 1);
         fields.push(Field {
             name: member.name.clone(),
-            quoted_name,
+            spelled_name,
             place,
             follower,
             column: column_place,

@@ -40,35 +40,29 @@ impl Short {
             [b'-', rest @ ..] => (true, rest),
             rest => (false, rest),
         };
-        let (mut digits, mut count, mut point) = (0u64, 0usize, None);
-        let mut end = unsigned.len();
-        for (index, byte) in unsigned.iter().enumerate() {
-            match byte {
-                b'0'..=b'9' if count < SHORT_DIGITS_MAX => {
-                    digits = digits * 10 + u64::from(byte - b'0');
-                    count += 1;
-                }
-                b'.' if point.is_none() && count > 0 => point = Some(index),
-                b'0'..=b'9' | b'.' | b'e' | b'E' => return None,
-                _ => {
-                    end = index;
-                    break;
-                }
+        let (digits, mut rest) = read_digits(0, unsigned);
+        let whole = unsigned.len() - rest.len();
+        let (mut number, mut fraction) = (digits, 0);
+        if let [b'.', behind @ ..] = rest {
+            (number, rest) = read_digits(digits, behind);
+            fraction = behind.len() - rest.len();
+            if fraction == 0 {
+                return None;
             }
         }
-        let whole = point.unwrap_or(count);
-        let fraction = count - whole;
         // What is no JSON number is left to the reader that says why.
-        let is_number = count > 0
-            && (point.is_none() || fraction > 0)
-            && (whole == 1 || unsigned.first() != Some(&b'0'));
-        is_number.then_some((
+        let has_extra_zero = whole > 1 && unsigned.first() == Some(&b'0');
+        let has_exponent = matches!(rest.first(), Some(b'e' | b'E'));
+        if whole == 0 || has_extra_zero || has_exponent || whole + fraction > SHORT_DIGITS_MAX {
+            return None;
+        }
+        Some((
             Short {
                 is_negative,
-                digits,
+                digits: number,
                 fraction,
             },
-            end + usize::from(is_negative),
+            bytes.len() - rest.len(),
         ))
     }
 
@@ -99,6 +93,20 @@ impl Short {
         let value = i128::from(self.digits) * i128::from(10u64.checked_pow(shift)?);
         Some(if self.is_negative { -value } else { value })
     }
+}
+
+/// Appends the leading digits of `bytes` to a number and gives what is left; too many wrap around.
+#[inline]
+fn read_digits(mut number: u64, mut bytes: &[u8]) -> (u64, &[u8]) {
+    while let [byte, rest @ ..] = bytes {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        bytes = rest;
+    }
+    (number, bytes)
 }
 
 /// The whole number that `text` is, if it fits 64 bits; `5.0` and `5e3` are whole.

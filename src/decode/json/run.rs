@@ -84,8 +84,7 @@ impl<'a> Run<'a> {
         self.scanner.open()?;
         let mut expected = &object.first;
         let mut is_first = true;
-        while !self.scanner.accept(b'}') {
-            self.scanner.separate(is_first)?;
+        while self.scanner.has_next(b'}', is_first)? {
             is_first = false;
             let Some(field) = self.field(object, expected)? else {
                 continue;
@@ -128,8 +127,7 @@ impl<'a> Run<'a> {
             let Some(field) = object.at(place) else {
                 break;
             };
-            if self.scanner.accept_name(&field.quoted_name) {
-                self.scanner.expect(b':', "a colon")?;
+            if self.scanner.accept_text(&field.spelled_name) {
                 return Ok(Some(field));
             }
             place = field.follower.get();
@@ -342,8 +340,7 @@ impl<'a> Run<'a> {
     fn array(&mut self, item: &Step, column: &mut List) -> Outcome {
         self.scanner.open()?;
         let mut index = 0;
-        while !self.scanner.accept(b']') {
-            self.scanner.separate(index == 0)?;
+        while self.scanner.has_next(b']', index == 0)? {
             if let Err(fault) = self.value(item, &mut column.item) {
                 return Err(fault.at_index(index));
             }
@@ -356,8 +353,7 @@ impl<'a> Run<'a> {
     fn map(&mut self, step: &Step, column: &mut Map) -> Outcome {
         self.scanner.open()?;
         let mut is_first = true;
-        while !self.scanner.accept(b'}') {
-            self.scanner.separate(is_first)?;
+        while self.scanner.has_next(b'}', is_first)? {
             is_first = false;
             let name = self.scanner.name()?;
             column.keys.push(&name)?;

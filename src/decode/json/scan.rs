@@ -160,15 +160,15 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
-    /// Reads a field's name, if it is next and spelled without escapes; `quoted` is the name in its quotes.
+    /// Reads `text`, if it is next.
     #[inline]
-    pub(crate) fn accept_name(&mut self, quoted: &[u8]) -> bool {
+    pub(crate) fn accept_text(&mut self, text: &[u8]) -> bool {
         let is_next = self
             .bytes
             .get(self.at..)
-            .is_some_and(|rest| rest.starts_with(quoted));
+            .is_some_and(|rest| rest.starts_with(text));
         if is_next {
-            self.at += quoted.len();
+            self.at += text.len();
         }
         is_next
     }
@@ -248,8 +248,7 @@ impl<'a> Scanner<'a> {
             Some(b'{') => {
                 self.open()?;
                 let mut is_first = true;
-                while !self.accept(b'}') {
-                    self.separate(is_first)?;
+                while self.has_next(b'}', is_first)? {
                     self.name()?;
                     self.skip(scratch)?;
                     is_first = false;
@@ -259,8 +258,7 @@ impl<'a> Scanner<'a> {
             Some(b'[') => {
                 self.open()?;
                 let mut is_first = true;
-                while !self.accept(b']') {
-                    self.separate(is_first)?;
+                while self.has_next(b']', is_first)? {
                     self.skip(scratch)?;
                     is_first = false;
                 }
@@ -282,13 +280,20 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Reads the comma before every element but the first.
+    /// Reads what is between the elements of an object or array: its end, or the comma before every element but the first.
     #[inline]
-    pub(crate) fn separate(&mut self, is_first: bool) -> Outcome {
-        if is_first {
-            Ok(())
-        } else {
-            self.expect(b',', "a comma or the end of an object or array")
+    pub(crate) fn has_next(&mut self, end: u8, is_first: bool) -> Outcome<bool> {
+        match self.peek() {
+            Some(byte) if byte == end => {
+                self.at += 1;
+                Ok(false)
+            }
+            Some(b',') if !is_first => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) if is_first => Ok(true),
+            Some(_) | None => Err(self.malformed("a comma or the end of an object or array")),
         }
     }
 

@@ -261,3 +261,10 @@ fn a_table_that_does_not_fit_the_config_is_refused_by_column() {
         assert!(message.starts_with(expected), "{message}");
     }
 }
+
+/// A lane's thread owns its decoders.
+#[test]
+fn a_decoder_can_move_to_a_lane() {
+    fn assert_send<T: Send>() {}
+    assert_send::<Decoder>();
+}

@@ -227,7 +227,7 @@ fn measure(name: &str, decoder: &mut Decoder, values: &[Vec<u8>], bad_every: Opt
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(2 * DISTINCT);
-    let is_bad = |index: usize| bad_every.is_some_and(|every| index % every == 0);
+    let is_bad = |index: usize| bad_every.is_some_and(|every| index.is_multiple_of(every));
     let value = |(index, value): (usize, &Vec<u8>)| {
         if is_bad(index) {
             value[..value.len() - 1].to_vec()
