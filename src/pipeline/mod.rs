@@ -12,5 +12,5 @@ mod share;
 pub mod status;
 
 pub use error::Error;
-pub use run::{RunOptions, Stop, run};
+pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;
