@@ -16,18 +16,25 @@ pub(crate) struct Kafka {
 
 impl Kafka {
     /// Makes clients from `kafka.*`; does not wait for a broker.
-    pub(crate) fn connect(settings: &settings::Kafka, patience: &Patience) -> Result<Self, Failure> {
+    pub(crate) fn connect(
+        settings: &settings::Kafka,
+        patience: &Patience,
+    ) -> Result<Self, Failure> {
         let limit = patience.limit();
         Ok(Kafka {
             lookup: Lookup::new(settings, limit).map_err(failed)?,
-            coordinates: Coordinates::new(settings, limit, Clock::clone(patience.clock())).map_err(failed)?,
+            coordinates: Coordinates::new(settings, limit, Clock::clone(patience.clock()))
+                .map_err(failed)?,
         })
     }
 
     /// How many brokers there are, and the cluster's id, where it has one.
     pub(crate) fn cluster(&self) -> Result<(usize, Option<String>), Failure> {
         let brokers = self.coordinates.brokers().map_err(failed)?;
-        Ok((brokers, self.lookup.cluster_id().filter(|id| !id.is_empty())))
+        Ok((
+            brokers,
+            self.lookup.cluster_id().filter(|id| !id.is_empty()),
+        ))
     }
 
     /// Whether the consumer group may be used.
@@ -46,7 +53,12 @@ impl Kafka {
     }
 
     /// Hands out the offset of each record in `span`, ascending.
-    pub(crate) fn records(&self, of: &TopicPartition, span: Span, each: &mut dyn FnMut(i64)) -> Result<(), Failure> {
+    pub(crate) fn records(
+        &self,
+        of: &TopicPartition,
+        span: Span,
+        each: &mut dyn FnMut(i64),
+    ) -> Result<(), Failure> {
         self.coordinates.records(of, span, each).map_err(failed)
     }
 }

@@ -1,11 +1,11 @@
 //! `lakeward reference`: pages generated from the declarations they describe. Owns the page of error kinds only.
 
+use crate::config::reference;
 use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::ops::cli::Page;
 use crate::ops::exit::{Ending, Outcome};
 use crate::ops::output;
-use crate::config::reference;
 
 /// Prints one page.
 pub(crate) fn print(page: Page) -> Outcome {

@@ -54,9 +54,7 @@ pub(crate) fn run(request: &Run, patience: &Patience) -> Outcome {
     Ok(Ending::Done)
 }
 
-fn snapshot_of(
-    status: &Status,
-) -> Box<dyn Fn() -> pipeline::status::StatusSnapshot + Send + Sync> {
+fn snapshot_of(status: &Status) -> Box<dyn Fn() -> pipeline::status::StatusSnapshot + Send + Sync> {
     let status = status.clone();
     Box::new(move || status.snapshot())
 }

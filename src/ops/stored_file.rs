@@ -100,11 +100,7 @@ impl MetadataSuffixFetch for &mut StoredFile {
         };
         async move {
             let answer = self.objects.get_opts(&self.path, options).await;
-            answer
-                .map_err(external)?
-                .bytes()
-                .await
-                .map_err(external)
+            answer.map_err(external)?.bytes().await.map_err(external)
         }
         .boxed()
     }

@@ -97,9 +97,7 @@ impl Checks {
     fn kafka(&mut self, config: &Config, patience: &Patience) {
         let asked = Kafka::connect(&config.kafka, patience).and_then(|kafka| {
             let (brokers, id) = kafka.cluster()?;
-            let id = id
-                .map(|id| format!(", cluster {id}"))
-                .unwrap_or_default();
+            let id = id.map(|id| format!(", cluster {id}")).unwrap_or_default();
             let detail = format!(
                 "{} brokers at {}{id}",
                 brokers, config.kafka.bootstrap_servers
@@ -216,7 +214,9 @@ fn compatible(
     let version = wiring::check_existing(&config.storage, table, columns, patience)?;
     Ok(match version {
         Some(version) if columns.is_some() => format!("version {version}, its columns fit"),
-        Some(version) => format!("version {version}; its columns were not compared, for lack of a schema"),
+        Some(version) => {
+            format!("version {version}; its columns were not compared, for lack of a schema")
+        }
         None => "does not exist yet: `run` will create it".to_owned(),
     })
 }

@@ -22,28 +22,51 @@ pub(super) fn config(file: &ConfigFile) -> Result<Config, Failure> {
 
 /// The tables that were asked for; all of them when none was named.
 pub(super) fn tables<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Table>, Failure> {
-    if let Some(unknown) = names.iter().find(|name| !config.tables.iter().any(|table| table.name == **name)) {
-        let known: Vec<&str> = config.tables.iter().map(|table| table.name.as_str()).collect();
-        return Err(Failure::invalid(format!("--table {unknown}: the config has no such table; it has {}", known.join(", "))));
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !config.tables.iter().any(|table| table.name == **name))
+    {
+        let known: Vec<&str> = config
+            .tables
+            .iter()
+            .map(|table| table.name.as_str())
+            .collect();
+        return Err(Failure::invalid(format!(
+            "--table {unknown}: the config has no such table; it has {}",
+            known.join(", ")
+        )));
     }
-    Ok(config.tables.iter().filter(|table| names.is_empty() || names.contains(&table.name)).collect())
+    Ok(config
+        .tables
+        .iter()
+        .filter(|table| names.is_empty() || names.contains(&table.name))
+        .collect())
 }
 
 /// The store of one table, rooted at it.
 pub(super) fn objects(storage: &Storage, table: &Table) -> Result<Arc<dyn ObjectStore>, Failure> {
-    Ok(store(storage)?.table(&table.path).map_err(of_table)?.objects())
+    Ok(store(storage)?
+        .table(&table.path)
+        .map_err(of_table)?
+        .objects())
 }
 
 /// Checks that the store is there and that its put-if-absent is real.
 pub(super) fn probe(storage: &Storage, patience: &Patience) -> Result<(), Failure> {
     let store = store(storage)?;
-    block_on(patience.wait("the store (`storage.url`)", store.probe(patience.clock())))??.map_err(of_table)
+    block_on(patience.wait("the store (`storage.url`)", store.probe(patience.clock())))??
+        .map_err(of_table)
 }
 
 /// The columns that a table would be created with: the record's, Kafka's, and the table partition columns computed from them.
 pub(super) fn columns(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Schema, Failure> {
-    let resolved = decode::resolve(table, registry).map_err(|error| Failure::new(error.kind(), error))?;
-    let mut fields: Vec<Field> = resolved.fields.iter().map(|field| field.as_ref().clone()).collect();
+    let resolved =
+        decode::resolve(table, registry).map_err(|error| Failure::new(error.kind(), error))?;
+    let mut fields: Vec<Field> = resolved
+        .fields
+        .iter()
+        .map(|field| field.as_ref().clone())
+        .collect();
     fields.extend(decode::metadata_fields(&table.metadata));
     let derived = writer::derived_fields(&table.partition_by, &Schema::new(fields.clone()));
     fields.extend(derived.map_err(|error| Failure::new(error.kind(), error))?);
@@ -51,20 +74,39 @@ pub(super) fn columns(table: &Table, registry: Option<&Arc<Registry>>) -> Result
 }
 
 /// Opens a table as the sink would, with its refusals, and holds `columns` against it; its version, or `None` when there is no table.
-pub(super) fn check_existing(storage: &Storage, table: &Table, columns: Option<&Schema>, patience: &Patience) -> Result<Option<u64>, Failure> {
+pub(super) fn check_existing(
+    storage: &Storage,
+    table: &Table,
+    columns: Option<&Schema>,
+    patience: &Patience,
+) -> Result<Option<u64>, Failure> {
     let store = store(storage)?.table(&table.path).map_err(of_table)?;
-    let loaded = block_on(patience.wait("the store (`storage.url`)", delta::Table::load(&store, patience.clock())))??;
-    let Some(existing) = loaded.map_err(of_table)? else { return Ok(None) };
+    let loaded = block_on(patience.wait(
+        "the store (`storage.url`)",
+        delta::Table::load(&store, patience.clock()),
+    ))??;
+    let Some(existing) = loaded.map_err(of_table)? else {
+        return Ok(None);
+    };
     if let Some(columns) = columns {
-        let partition_columns: Vec<String> = table.partition_by.iter().map(|field| field.name.clone()).collect();
+        let partition_columns: Vec<String> = table
+            .partition_by
+            .iter()
+            .map(|field| field.name.clone())
+            .collect();
         delta::schema::fit(&existing, columns, &partition_columns).map_err(of_table)?;
     }
     Ok(Some(existing.version()))
 }
 
 /// Connects to the registry.
-pub(super) fn registry(settings: &SchemaRegistry, patience: &Patience) -> Result<Arc<Registry>, Failure> {
-    Registry::connect(settings, patience.clock().clone()).map(Arc::new).map_err(|error| Failure::new(error.kind(), error))
+pub(super) fn registry(
+    settings: &SchemaRegistry,
+    patience: &Patience,
+) -> Result<Arc<Registry>, Failure> {
+    Registry::connect(settings, patience.clock().clone())
+        .map(Arc::new)
+        .map_err(|error| Failure::new(error.kind(), error))
 }
 
 fn store(storage: &Storage) -> Result<delta::Store, Failure> {

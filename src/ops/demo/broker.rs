@@ -117,7 +117,8 @@ impl Broker {
             let marks = kafka.watermarks(&topic_partition)?;
             if marks.low != 0 {
                 return Err(Failure::bug(format!(
-                    "the embedded broker dropped the first {} records of {topic_partition}", marks.low
+                    "the embedded broker dropped the first {} records of {topic_partition}",
+                    marks.low
                 )));
             }
             held += marks.high.unsigned_abs();

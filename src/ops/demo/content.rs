@@ -4,7 +4,9 @@ use std::hash::Hasher as _;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, ListArray, RecordBatch, StructArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType,
+};
 use futures::TryStreamExt as _;
 
 use crate::error::Kind;
@@ -28,16 +30,29 @@ pub(crate) struct Content {
 }
 
 /// Compares every row of the table with the order that `topic_partitions` and its coordinates say it is.
-pub(crate) async fn compare(subject: &Subject, topic_partitions: i32, patience: &Patience) -> Result<Content, Failure> {
+pub(crate) async fn compare(
+    subject: &Subject,
+    topic_partitions: i32,
+    patience: &Patience,
+) -> Result<Content, Failure> {
     let files = live_files(subject, patience).await?;
     let progress = Progress::over("comparing values", files.iter().map(|(_, size)| size).sum());
     let mut content = Content::default();
     for (path, size) in files {
-        let unreadable = |error: parquet::errors::ParquetError| Failure::new(Kind::Corrupt, error).context(format!("cannot read {path}"));
-        let builder = StoredFile::open(&subject.objects, &path).await.map_err(unreadable)?;
+        let unreadable = |error: parquet::errors::ParquetError| {
+            Failure::new(Kind::Corrupt, error).context(format!("cannot read {path}"))
+        };
+        let builder = StoredFile::open(&subject.objects, &path)
+            .await
+            .map_err(unreadable)?;
         let mut stream = builder.build().map_err(unreadable)?;
         while let Some(batch) = stream.try_next().await.map_err(unreadable)? {
-            let rows = Rows::of(&batch).ok_or_else(|| Failure::said(Kind::Corrupt, format!("{path} lacks a column of the orders, or it has another type")))?;
+            let rows = Rows::of(&batch).ok_or_else(|| {
+                Failure::said(
+                    Kind::Corrupt,
+                    format!("{path} lacks a column of the orders, or it has another type"),
+                )
+            })?;
             for row in 0..batch.num_rows() {
                 content.take(&rows, row, topic_partitions);
             }
@@ -51,7 +66,11 @@ pub(crate) async fn compare(subject: &Subject, topic_partitions: i32, patience: 
 impl Content {
     fn take(&mut self, rows: &Rows, row: usize, topic_partitions: i32) {
         self.rows += 1;
-        let number = u64::try_from(rows.offset.value(row) * i64::from(topic_partitions) + i64::from(rows.partition.value(row))).unwrap_or(u64::MAX);
+        let number = u64::try_from(
+            rows.offset.value(row) * i64::from(topic_partitions)
+                + i64::from(rows.partition.value(row)),
+        )
+        .unwrap_or(u64::MAX);
         let (mut found, mut produced) = (Vec::with_capacity(256), Vec::with_capacity(256));
         rows.order(row).unwrap_or_default().encode(&mut found);
         orders::order(SEED, number).encode(&mut produced);
@@ -106,13 +125,20 @@ impl Rows {
                 texts(column("_kafka_topic")?)?,
             ],
             customer_id: longs(column("customer_id")?)?,
-            amount: cast(column("amount")?, &DataType::Decimal128(18, 4)).ok()?.as_primitive_opt::<Decimal128Type>()?.clone(),
+            amount: cast(column("amount")?, &DataType::Decimal128(18, 4))
+                .ok()?
+                .as_primitive_opt::<Decimal128Type>()?
+                .clone(),
             doubles: [doubles(column("discount")?)?, doubles(column("weight")?)?],
             times: [times(column("created_at")?)?, times(column("updated_at")?)?],
             quantity: ints(column("quantity")?)?,
             is_gift: column("is_gift")?.as_boolean_opt()?.clone(),
             address: Addresses {
-                texts: [texts(of_address("street")?)?, texts(of_address("city")?)?, texts(of_address("zip")?)?],
+                texts: [
+                    texts(of_address("street")?)?,
+                    texts(of_address("city")?)?,
+                    texts(of_address("zip")?)?,
+                ],
                 doubles: [doubles(of_address("lat")?)?, doubles(of_address("lon")?)?],
             },
             items: column("items")?.as_list_opt::<i32>()?.clone(),
@@ -139,21 +165,46 @@ impl Rows {
             weight: weight.value(row),
             is_gift: self.is_gift.value(row),
             note: text(note),
-            address: Address { street: text(street)?, city: text(city)?, zip: text(zip)?, lat: lat.value(row), lon: lon.value(row) },
+            address: Address {
+                street: text(street)?,
+                city: text(city)?,
+                zip: text(zip)?,
+                lat: lat.value(row),
+                lon: lon.value(row),
+            },
             items: items(&self.items.value(row))?,
-            tags: texts(&self.tags.value(row))?.iter().flatten().map(str::to_owned).collect(),
+            tags: texts(&self.tags.value(row))?
+                .iter()
+                .flatten()
+                .map(str::to_owned)
+                .collect(),
         })
     }
 }
 
 fn items(of: &ArrayRef) -> Option<Vec<Item>> {
     let of: &StructArray = of.as_struct_opt()?;
-    let (skus, quantities, prices) = (texts(of.column_by_name("sku")?)?, ints(of.column_by_name("qty")?)?, doubles(of.column_by_name("price")?)?);
-    Some((0..of.len()).map(|row| Item { sku: skus.value(row).to_owned(), qty: quantities.value(row), price: prices.value(row) }).collect())
+    let (skus, quantities, prices) = (
+        texts(of.column_by_name("sku")?)?,
+        ints(of.column_by_name("qty")?)?,
+        doubles(of.column_by_name("price")?)?,
+    );
+    Some(
+        (0..of.len())
+            .map(|row| Item {
+                sku: skus.value(row).to_owned(),
+                qty: quantities.value(row),
+                price: prices.value(row),
+            })
+            .collect(),
+    )
 }
 
 fn texts(column: &ArrayRef) -> Option<Texts> {
-    cast(column, &DataType::Utf8).ok()?.as_string_opt::<i32>().cloned()
+    cast(column, &DataType::Utf8)
+        .ok()?
+        .as_string_opt::<i32>()
+        .cloned()
 }
 
 fn longs(column: &ArrayRef) -> Option<Longs> {
@@ -169,7 +220,15 @@ fn doubles(column: &ArrayRef) -> Option<Doubles> {
 }
 
 fn times(column: &ArrayRef) -> Option<Times> {
-    let DataType::Timestamp(_, zone) = column.data_type() else { return None };
-    let millis = cast(column, &DataType::Timestamp(TimeUnit::Millisecond, zone.clone())).ok()?;
-    millis.as_primitive_opt::<TimestampMillisecondType>().cloned()
+    let DataType::Timestamp(_, zone) = column.data_type() else {
+        return None;
+    };
+    let millis = cast(
+        column,
+        &DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+    )
+    .ok()?;
+    millis
+        .as_primitive_opt::<TimestampMillisecondType>()
+        .cloned()
 }

@@ -1,6 +1,6 @@
 //! `lakeward demo`: the whole product in one process, from an embedded broker to an audited table. Owns the play; the sink is the real pipeline.
 
-mod broker;
+pub(super) mod broker;
 mod content;
 mod orders;
 mod registry;
@@ -71,26 +71,48 @@ fn prepare(directory: &Path) -> Result<PathBuf, Failure> {
     match std::fs::read_dir(directory) {
         Ok(mut entries) => {
             if entries.next().is_some() {
-                return Err(Failure::invalid(format!("--dir {shown} is not empty; remove it or choose another directory")));
+                return Err(Failure::invalid(format!(
+                    "--dir {shown} is not empty; remove it or choose another directory"
+                )));
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(directory).map_err(|error| Failure::new(Kind::Unavailable, error).context(format!("cannot create --dir {shown}")))?;
+            std::fs::create_dir_all(directory).map_err(|error| {
+                Failure::new(Kind::Unavailable, error)
+                    .context(format!("cannot create --dir {shown}"))
+            })?;
         }
-        Err(error) => return Err(Failure::new(Kind::Invalid, error).context(format!("cannot use --dir {shown}"))),
+        Err(error) => {
+            return Err(
+                Failure::new(Kind::Invalid, error).context(format!("cannot use --dir {shown}"))
+            );
+        }
     }
-    std::fs::canonicalize(directory).map_err(|error| Failure::new(Kind::Unavailable, error).context(format!("cannot use --dir {shown}")))
+    std::fs::canonicalize(directory).map_err(|error| {
+        Failure::new(Kind::Unavailable, error).context(format!("cannot use --dir {shown}"))
+    })
 }
 
 fn serve_registry(runtime: &Runtime, patience: &Patience) -> Result<String, Failure> {
     let listener = runtime.block_on(http::bind(([127, 0, 0, 1], 0).into()))?;
-    let address = listener.local_addr().map_err(|error| Failure::unavailable(format!("cannot serve the registry: {error}")))?;
-    runtime.spawn(http::serve(listener, registry::router(SUBJECT, orders::SCHEMA), patience.clock().clone()));
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::unavailable(format!("cannot serve the registry: {error}")))?;
+    runtime.spawn(http::serve(
+        listener,
+        registry::router(SUBJECT, orders::SCHEMA),
+        patience.clock().clone(),
+    ));
     Ok(registry::url(address))
 }
 
 fn write_config(directory: &Path, broker: &Broker, registry: &str) -> Result<Config, Failure> {
-    let url = Url::from_directory_path(directory).map_err(|()| Failure::invalid(format!("--dir {} cannot be written as a URL", directory.display())))?;
+    let url = Url::from_directory_path(directory).map_err(|()| {
+        Failure::invalid(format!(
+            "--dir {} cannot be written as a URL",
+            directory.display()
+        ))
+    })?;
     let text = format!(
         "# The config that `lakeward demo` ran; its broker and registry are gone.
 version: 1
@@ -114,12 +136,19 @@ tables:
         url.as_str().trim_end_matches('/')
     );
     let path = directory.join("lakeward.yaml");
-    std::fs::write(&path, text).map_err(|error| Failure::new(Kind::Unavailable, error).context(format!("cannot write {}", path.display())))?;
+    std::fs::write(&path, text).map_err(|error| {
+        Failure::new(Kind::Unavailable, error).context(format!("cannot write {}", path.display()))
+    })?;
     wiring::config(&ConfigFile { path })
 }
 
 /// Runs the pipeline until it is caught up, with a bar of the rows committed.
-fn sink(config: &Config, records: u64, runtime: &Runtime, patience: &Patience) -> Result<(), Failure> {
+fn sink(
+    config: &Config,
+    records: u64,
+    runtime: &Runtime,
+    patience: &Patience,
+) -> Result<(), Failure> {
     let status = Status::default();
     let surroundings = Surroundings {
         clock: patience.clock().clone(),
@@ -131,12 +160,22 @@ fn sink(config: &Config, records: u64, runtime: &Runtime, patience: &Patience) -
     let clock = patience.clock().clone();
     let bar = runtime.spawn(async move {
         loop {
-            progress.at(status.snapshot().tables.iter().map(|table| table.rows).sum());
+            progress.at(status
+                .snapshot()
+                .tables
+                .iter()
+                .map(|table| table.rows)
+                .sum());
             clock.sleep(GLANCE).await;
         }
     });
-    let options = RunOptions { until_caught_up: true, tables: Vec::new(), timeout: patience.limit() };
-    let ended = pipeline::run(config, &options, &surroundings).map_err(|error| Failure::new(error.kind(), error));
+    let options = RunOptions {
+        until_caught_up: true,
+        tables: Vec::new(),
+        timeout: patience.limit(),
+    };
+    let ended = pipeline::run(config, &options, &surroundings)
+        .map_err(|error| Failure::new(error.kind(), error));
     bar.abort();
     // The bar leaves the terminal with its task, before anything else is printed.
     runtime.block_on(bar).ok();
@@ -144,12 +183,27 @@ fn sink(config: &Config, records: u64, runtime: &Runtime, patience: &Patience) -
 }
 
 /// Audits the table against the broker and the generator, and says what was found.
-fn check(config: &Config, kafka: &Kafka, broker: &Broker, records: u64, patience: &Patience) -> Outcome {
-    let [table] = config.tables.as_slice() else { return Err(Failure::bug("the demo's config has not exactly one table")) };
-    let subject = Subject { objects: wiring::objects(&config.storage, table)?, prefix: table.metadata.prefix.clone() };
+fn check(
+    config: &Config,
+    kafka: &Kafka,
+    broker: &Broker,
+    records: u64,
+    patience: &Patience,
+) -> Outcome {
+    let [table] = config.tables.as_slice() else {
+        return Err(Failure::bug("the demo's config has not exactly one table"));
+    };
+    let subject = Subject {
+        objects: wiring::objects(&config.storage, table)?,
+        prefix: table.metadata.prefix.clone(),
+    };
     let report = block_on(audit(&subject, Depth::Topic(kafka), patience))??;
     let report = report.ok_or_else(|| Failure::bug("the sink ended without a table"))?;
-    let content = block_on(content::compare(&subject, broker.topic_partitions(), patience))??;
+    let content = block_on(content::compare(
+        &subject,
+        broker.topic_partitions(),
+        patience,
+    ))??;
     Ok(verdict(&report, &content, records))
 }
 
@@ -164,12 +218,18 @@ fn verdict(report: &Report, content: &Content, records: u64) -> Ending {
         return Ending::Done;
     }
     output::line(&report.text(TABLE));
-    output::line(&format!("{} orders produced, {rows} rows in the table, {} of them differ from what was produced.", thousands(records), thousands(content.different)));
+    output::line(&format!(
+        "{} orders produced, {rows} rows in the table, {} of them differ from what was produced.",
+        thousands(records),
+        thousands(content.different)
+    ));
     Ending::Findings(Kind::Corrupt)
 }
 
 fn per_second(records: u64, duration: Duration) -> String {
-    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1);
+    let ms = u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1);
     thousands(records.saturating_mul(1000) / ms)
 }
 
@@ -198,7 +258,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("mine.txt"), "x").unwrap();
         let failure = prepare(directory.path()).unwrap_err();
-        assert!(failure.to_string().ends_with("is not empty; remove it or choose another directory"), "{failure}");
+        assert!(
+            failure
+                .to_string()
+                .ends_with("is not empty; remove it or choose another directory"),
+            "{failure}"
+        );
         assert_eq!(failure.kind(), Kind::Invalid);
         assert!(prepare(&directory.path().join("new/deeper")).is_ok());
     }
@@ -214,14 +279,20 @@ mod tests {
         broker.produce(30_000, patience.limit()).unwrap();
         broker.check(&kafka, 30_000).unwrap();
         let failure = broker.check(&kafka, 30_001).unwrap_err();
-        assert_eq!(failure.to_string(), "the embedded broker holds 30000 of 30001 records");
+        assert_eq!(
+            failure.to_string(),
+            "the embedded broker holds 30000 of 30001 records"
+        );
     }
 
     #[test]
     fn the_play_ends_with_every_order_once() {
         let directory = tempfile::tempdir().unwrap();
         let clock = crate::clock::Clock::machine();
-        let request = Demo { records: 5000, dir: directory.path().join("demo") };
+        let request = Demo {
+            records: 5000,
+            dir: directory.path().join("demo"),
+        };
         let ending = demo(&request, &Patience::new(Duration::from_secs(60), &clock)).unwrap();
         assert_eq!(ending, Ending::Done);
     }

@@ -8,9 +8,7 @@ use serde::Serialize;
 use crate::metrics::{Lag, Moment, TableMoment};
 use crate::model::batch::Reject;
 use crate::model::offset::TopicPartition;
-use crate::pipeline::status::{
-    StatusSnapshot, TableState, TableStatus, TopicPartitionStatus,
-};
+use crate::pipeline::status::{StatusSnapshot, TableState, TableStatus, TopicPartitionStatus};
 
 /// The document of `/api/v1/status`.
 #[derive(Debug, Serialize)]
@@ -92,7 +90,11 @@ fn table(table: &TableStatus) -> Table {
         last_commit: table.last_commit_ms.and_then(iso),
         valid_through: table.valid_through_ms.and_then(iso),
         recent_rejects: table.recent_rejects.iter().map(rejected).collect(),
-        topic_partitions: table.topic_partitions.iter().map(|(of, status)| place(of, status)).collect(),
+        topic_partitions: table
+            .topic_partitions
+            .iter()
+            .map(|(of, status)| place(of, status))
+            .collect(),
     }
 }
 

@@ -107,10 +107,7 @@ fn walk(
         without_record: 0,
         without_span: 0,
     };
-    let progress = Progress::over(
-        &format!("offsets of {topic_partition}"),
-        range.len(),
-    );
+    let progress = Progress::over(&format!("offsets of {topic_partition}"), range.len());
     let mut records = 0;
     kafka.records(&topic_partition, range, &mut |offset| {
         walk.record(offset, report);
@@ -124,12 +121,18 @@ fn walk(
 }
 
 fn segments(committed: &Committed, range: Span) -> VecDeque<Segment> {
-    let first = committed.tiles.first().map_or(range.end(), |tile| tile.start);
+    let first = committed
+        .tiles
+        .first()
+        .map_or(range.end(), |tile| tile.start);
     let unretained = (range.start() < first).then_some(Segment {
         end: first,
         declared: None,
     });
-    let tiles = committed.tiles.iter().filter(|tile| tile.end > range.start());
+    let tiles = committed
+        .tiles
+        .iter()
+        .filter(|tile| tile.end > range.start());
     unretained
         .into_iter()
         .chain(tiles.map(|tile| Segment {

@@ -93,7 +93,11 @@ pub(crate) async fn live_files(
         return Ok(Vec::new());
     };
     let history = replay(subject, &listing, &mut Report::default(), patience).await?;
-    Ok(history.files.into_iter().map(|(path, file)| (path, file.size)).collect())
+    Ok(history
+        .files
+        .into_iter()
+        .map(|(path, file)| (path, file.size))
+        .collect())
 }
 
 /// The oldest checkpoint from which every entry up to the newest is there; `None`: from version 0.

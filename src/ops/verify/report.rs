@@ -123,6 +123,12 @@ impl Report {
         self.findings.contains_key(&kind)
     }
 
+    /// What was found.
+    #[cfg(test)]
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.findings.keys().copied().collect()
+    }
+
     /// For people.
     pub(crate) fn text(&self, table: &str) -> String {
         let mut rows: Vec<Vec<String>> = self
