@@ -21,7 +21,10 @@ impl Instant {
 
     /// The point `duration` later.
     pub fn after(self, duration: Duration) -> Instant {
-        Instant(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Instant(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -62,7 +65,9 @@ impl Clock {
         if let Source::Manual(manual) = &self.0 {
             let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
             manual.monotonic_ms.fetch_add(ms, Ordering::SeqCst);
-            manual.wall_ms.fetch_add(i64::try_from(ms).unwrap_or(i64::MAX), Ordering::SeqCst);
+            manual
+                .wall_ms
+                .fetch_add(i64::try_from(ms).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 
@@ -97,12 +102,17 @@ impl Clock {
     pub fn new_uuid(&self) -> uuid::Uuid {
         match &self.0 {
             Source::Machine => uuid::Uuid::new_v4(),
-            Source::Manual(manual) => uuid::Uuid::from_u128(u128::from(manual.ids.fetch_add(1, Ordering::SeqCst))),
+            Source::Manual(manual) => {
+                uuid::Uuid::from_u128(u128::from(manual.ids.fetch_add(1, Ordering::SeqCst)))
+            }
         }
     }
 
     /// Blocks this thread; a manual clock moves on instead.
-    #[expect(clippy::disallowed_methods, reason = "the one place that blocks a thread")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that blocks a thread"
+    )]
     pub fn sleep_blocking(&self, duration: Duration) {
         match &self.0 {
             Source::Machine => std::thread::sleep(duration),
@@ -111,7 +121,10 @@ impl Clock {
     }
 
     /// Sleeps in a task; a manual clock moves on instead.
-    #[expect(clippy::disallowed_methods, reason = "the one place where a task sleeps")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where a task sleeps"
+    )]
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
             Source::Machine => tokio::time::sleep(duration).await,
@@ -123,7 +136,10 @@ impl Clock {
     }
 
     /// Lets `future` run for at most `limit`; `None` when it took longer. A manual clock sets no limit.
-    #[expect(clippy::disallowed_methods, reason = "the one place where a task is timed out")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where a task is timed out"
+    )]
     pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
         match &self.0 {
             Source::Machine => tokio::time::timeout(limit, future).await.ok(),

@@ -17,8 +17,25 @@ fn may_name(room: &str) -> Option<Vec<&'static str>> {
         "config" => Some(vec!["model", "error"]),
         "source" | "decode" | "buffer" | "writer" | "delta" => Some(with(&["config"])),
         "maintenance" => Some(with(&["config", "writer", "delta"])),
-        "pipeline" => Some(with(&["config", "source", "decode", "buffer", "writer", "delta", "maintenance"])),
-        "ops" => Some(with(&["config", "pipeline", "source", "decode", "buffer", "writer", "delta", "maintenance"])),
+        "pipeline" => Some(with(&[
+            "config",
+            "source",
+            "decode",
+            "buffer",
+            "writer",
+            "delta",
+            "maintenance",
+        ])),
+        "ops" => Some(with(&[
+            "config",
+            "pipeline",
+            "source",
+            "decode",
+            "buffer",
+            "writer",
+            "delta",
+            "maintenance",
+        ])),
         "testing" => Some(with(&["config"])),
         _ => None,
     }
@@ -39,7 +56,10 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -58,9 +78,17 @@ pub(crate) fn sources() -> Vec<(String, String)> {
     found
         .iter()
         .map(|path| {
-            let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+            let name = path
+                .strip_prefix(&root)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
             let text = fs::read_to_string(path).unwrap();
-            let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or(&text).to_owned();
+            let product = text
+                .split("#[cfg(test)]\nmod ")
+                .next()
+                .unwrap_or(&text)
+                .to_owned();
             (name, product)
         })
         .filter(|(name, _)| !name.ends_with("tests.rs") && !name.contains("/tests/"))
@@ -68,7 +96,9 @@ pub(crate) fn sources() -> Vec<(String, String)> {
 }
 
 fn code_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"))
+    text.lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with("//"))
 }
 
 /// The rooms that a text names through `crate::`.
@@ -79,11 +109,19 @@ fn named_rooms(text: &str) -> BTreeSet<String> {
             let rest = &line[at + "crate::".len()..];
             if let Some(group) = rest.strip_prefix('{') {
                 for item in group.split(['}', ',']) {
-                    let room: String = item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    let room: String = item
+                        .trim()
+                        .chars()
+                        .take_while(|c| c.is_alphanumeric() || *c == '_')
+                        .collect();
                     named.insert(room);
                 }
             } else {
-                named.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+                named.insert(
+                    rest.chars()
+                        .take_while(|c| c.is_alphanumeric() || *c == '_')
+                        .collect(),
+                );
             }
         }
     }
@@ -92,7 +130,11 @@ fn named_rooms(text: &str) -> BTreeSet<String> {
 }
 
 fn room_of(name: &str) -> String {
-    name.split('/').next().unwrap_or(name).trim_end_matches(".rs").to_owned()
+    name.split('/')
+        .next()
+        .unwrap_or(name)
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 #[test]
@@ -113,14 +155,21 @@ fn rooms_name_only_what_the_import_table_allows() {
             }
         }
     }
-    assert!(broken.is_empty(), "imports against ARCHITECTURE.md:\n{}", broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "imports against ARCHITECTURE.md:\n{}",
+        broken.join("\n")
+    );
 }
 
 #[test]
 fn stages_meet_only_in_the_pipeline() {
     for stage in STAGES {
         let allowed = may_name(stage).unwrap();
-        assert!(STAGES.iter().all(|other| !allowed.contains(other)), "{stage} may name another stage");
+        assert!(
+            STAGES.iter().all(|other| !allowed.contains(other)),
+            "{stage} may name another stage"
+        );
         assert!(!allowed.contains(&"pipeline") && !allowed.contains(&"ops"));
     }
 }
@@ -132,11 +181,20 @@ fn crates_with_one_owner_are_named_only_there() {
         for (owned, owners) in OWNED {
             let path = format!("{owned}::");
             let named = code_lines(&text).any(|line| {
-                line.match_indices(&path).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+                line.match_indices(&path).any(|(at, _)| {
+                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+                })
             });
             let file = name.trim_end_matches(".rs");
-            if named && !owners.iter().any(|owner| file == *owner || file.starts_with(&format!("{owner}/"))) {
-                broken.push(format!("{name} names `{owned}`, which belongs to {}", owners.join(" and ")));
+            if named
+                && !owners
+                    .iter()
+                    .any(|owner| file == *owner || file.starts_with(&format!("{owner}/")))
+            {
+                broken.push(format!(
+                    "{name} names `{owned}`, which belongs to {}",
+                    owners.join(" and ")
+                ));
             }
         }
     }
@@ -147,15 +205,26 @@ fn crates_with_one_owner_are_named_only_there() {
 fn values_that_flow_are_not_serialised_as_they_are() {
     let offenders: Vec<String> = sources()
         .into_iter()
-        .filter(|(name, text)| name.starts_with("model/") && code_lines(text).any(|line| line.contains("Serialize")))
+        .filter(|(name, text)| {
+            name.starts_with("model/") && code_lines(text).any(|line| line.contains("Serialize"))
+        })
         .map(|(name, _)| name)
         .collect();
-    assert!(offenders.is_empty(), "model types derive Serialize in {offenders:?}");
+    assert!(
+        offenders.is_empty(),
+        "model types derive Serialize in {offenders:?}"
+    );
 }
 
 #[test]
 fn the_test_itself_sees_a_wrong_import() {
-    assert_eq!(named_rooms("use crate::{source, ops::cli};"), BTreeSet::from(["ops".to_owned(), "source".to_owned()]));
-    assert_eq!(named_rooms("    crate::delta::Table::load()"), BTreeSet::from(["delta".to_owned()]));
+    assert_eq!(
+        named_rooms("use crate::{source, ops::cli};"),
+        BTreeSet::from(["ops".to_owned(), "source".to_owned()])
+    );
+    assert_eq!(
+        named_rooms("    crate::delta::Table::load()"),
+        BTreeSet::from(["delta".to_owned()])
+    );
     assert!(!may_name("writer").unwrap().contains(&"delta"));
 }

@@ -10,7 +10,10 @@ fn all_text(folder: &Path, into: &mut String) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             all_text(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py" || extension == "md") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "rs" || extension == "py" || extension == "md")
+        {
             into.push_str(&fs::read_to_string(&path).unwrap_or_default());
         }
     }
@@ -18,22 +21,34 @@ fn all_text(folder: &Path, into: &mut String) {
 
 #[test]
 fn every_file_says_first_what_it_owns() {
-    let silent: Vec<String> = sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
+    let silent: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(name, _)| name)
+        .collect();
     assert!(silent.is_empty(), "no header in {silent:?}");
 }
 
 #[test]
 fn no_file_is_left_unfinished() {
-    let marks = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("X", "XX")];
-    let unfinished: Vec<String> =
-        sources().into_iter().filter(|(_, text)| marks.iter().any(|mark| text.contains(mark))).map(|(name, _)| name).collect();
+    let marks = [
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+        concat!("FIX", "ME"),
+        concat!("X", "XX"),
+    ];
+    let unfinished: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| marks.iter().any(|mark| text.contains(mark)))
+        .map(|(name, _)| name)
+        .collect();
     assert!(unfinished.is_empty(), "left open: {unfinished:?}");
 }
 
 /// The invariants of the design that this state of the product holds; the others belong to rooms that are not built yet and are named in ARCHITECTURE.md.
 const INVARIANTS: [&str; 19] = [
-    "OFF-1", "OFF-2", "OFF-3", "OFF-4", "OFF-5", "OFF-6", "OFF-7", "OFF-8", "EPOCH-1", "EPOCH-2", "DEC-1", "MEM-1", "ORD-1", "COMMIT-1", "COMMIT-2",
-    "FILE-1", "STAT-1", "ENV-1", "CFG-1",
+    "OFF-1", "OFF-2", "OFF-3", "OFF-4", "OFF-5", "OFF-6", "OFF-7", "OFF-8", "EPOCH-1", "EPOCH-2",
+    "DEC-1", "MEM-1", "ORD-1", "COMMIT-1", "COMMIT-2", "FILE-1", "STAT-1", "ENV-1", "CFG-1",
 ];
 
 #[test]
@@ -47,6 +62,10 @@ fn every_invariant_is_quoted_in_the_code_and_in_a_test() {
     for id in INVARIANTS.into_iter().chain(["TIME-1"]) {
         assert!(product.contains(id), "{id} is not quoted in the code");
         let in_name = id.to_lowercase().replace('-', "_");
-        assert!(everything.contains(&format!("fn {in_name}_")) || everything.contains(&format!("def test_{in_name}_")), "no test is named {in_name}_...");
+        assert!(
+            everything.contains(&format!("fn {in_name}_"))
+                || everything.contains(&format!("def test_{in_name}_")),
+            "no test is named {in_name}_..."
+        );
     }
 }

@@ -29,12 +29,19 @@ pub(super) struct Origin<'a> {
 
 /// The Kafka columns in their order: `<prefix>topic`, `<prefix>partition`, `<prefix>offset`, then the chosen ones.
 pub fn metadata_fields(metadata: &Metadata) -> Vec<Field> {
-    sources(metadata).map(|source| field(&name(metadata, source), data_type(source))).collect()
+    sources(metadata)
+        .map(|source| field(&name(metadata, source), data_type(source)))
+        .collect()
 }
 
 pub(super) fn sources(metadata: &Metadata) -> impl Iterator<Item = Source> {
-    let chosen = metadata.include.iter().map(|column| Source::Chosen(*column));
-    [Source::Topic, Source::Partition, Source::Offset].into_iter().chain(chosen)
+    let chosen = metadata
+        .include
+        .iter()
+        .map(|column| Source::Chosen(*column));
+    [Source::Topic, Source::Partition, Source::Offset]
+        .into_iter()
+        .chain(chosen)
 }
 
 pub(super) fn name(metadata: &Metadata, source: Source) -> String {
@@ -56,12 +63,16 @@ pub(super) fn name(metadata: &Metadata, source: Source) -> String {
 pub(super) fn data_type(source: Source) -> DataType {
     match source {
         Source::Topic | Source::Chosen(MetadataColumn::TimestampType) => DataType::Utf8,
-        Source::Partition | Source::Chosen(MetadataColumn::LeaderEpoch | MetadataColumn::SchemaId) => DataType::Int32,
+        Source::Partition
+        | Source::Chosen(MetadataColumn::LeaderEpoch | MetadataColumn::SchemaId) => DataType::Int32,
         Source::Offset => DataType::Int64,
         Source::Chosen(MetadataColumn::Timestamp | MetadataColumn::IngestedAt) => timestamp(),
         Source::Chosen(MetadataColumn::Key) => DataType::Binary,
         Source::Chosen(MetadataColumn::Headers) => {
-            let members = vec![field("key", DataType::Utf8), field("value", DataType::Binary)];
+            let members = vec![
+                field("key", DataType::Utf8),
+                field("value", DataType::Binary),
+            ];
             list(DataType::Struct(Fields::from(members)))
         }
     }
@@ -71,7 +82,9 @@ pub(super) fn data_type(source: Source) -> DataType {
 pub(super) fn append(source: Source, origin: &Origin<'_>, column: &mut Column) -> Outcome {
     let record = &origin.record;
     match (source, &mut column.data) {
-        (Source::Topic, Data::Text(column)) => column.push(origin.topic_partition.topic.as_bytes())?,
+        (Source::Topic, Data::Text(column)) => {
+            column.push(origin.topic_partition.topic.as_bytes())?
+        }
         (Source::Partition, Data::Int(column)) => column.push(origin.topic_partition.number),
         (Source::Offset, Data::Long(column)) => column.push(record.at.offset),
         (Source::Chosen(chosen), _) => return append_chosen(chosen, origin, column),
@@ -134,12 +147,20 @@ fn append_headers(record: &Record<'_>, list: &mut List) -> Outcome {
 }
 
 fn micros(millis: i64) -> Outcome<i64> {
-    let out_of_range = || Fault::new(Code::OutOfRange, format!("the record's timestamp of {millis} ms does not fit a microsecond timestamp"));
+    let out_of_range = || {
+        Fault::new(
+            Code::OutOfRange,
+            format!("the record's timestamp of {millis} ms does not fit a microsecond timestamp"),
+        )
+    };
     millis.checked_mul(1000).ok_or_else(out_of_range)
 }
 
 /// The columns were made for these sources, so this is a bug of ours; it rejects the record rather than the process.
 #[cold]
 fn uneven() -> Box<Fault> {
-    Fault::new(Code::TypeMismatch, "a Kafka column has another type (a bug of Lakeward)")
+    Fault::new(
+        Code::TypeMismatch,
+        "a Kafka column has another type (a bug of Lakeward)",
+    )
 }

@@ -131,10 +131,19 @@ struct Cost {
 impl Decoder {
     /// A decoder without rows, compiled for the target where the writer schema is known already.
     pub fn new(setup: Setup<'_>) -> Result<Decoder, Error> {
-        let Setup { resolved, table, record_bytes_max, target, registry, clock } = setup;
+        let Setup {
+            resolved,
+            table,
+            record_bytes_max,
+            target,
+            registry,
+            clock,
+        } = setup;
         let kafka_columns = kafka_columns(table, &target)?;
         let is_kafka = |place: usize| kafka_columns.iter().any(|(kafka, _)| *kafka == place);
-        let record_columns = (0..target.fields().len()).filter(|place| !is_kafka(*place)).collect();
+        let record_columns = (0..target.fields().len())
+            .filter(|place| !is_kafka(*place))
+            .collect();
         let format = format(resolved, table, &target, registry)?;
         let new_column = |field: &Arc<Field>| Column::new(field.data_type(), field.is_nullable());
         Ok(Decoder {
@@ -144,7 +153,11 @@ impl Decoder {
             record_bytes_max,
             clock,
             columns: target.fields().iter().map(new_column).collect(),
-            row_cells: target.fields().iter().map(|field| width(field.data_type())).sum(),
+            row_cells: target
+                .fields()
+                .iter()
+                .map(|field| width(field.data_type()))
+                .sum(),
             target,
             kafka_columns,
             record_columns,
@@ -155,12 +168,27 @@ impl Decoder {
 
     /// Appends records from index `from` on, in order. A bad record is rolled back alone; `errors: suspend` stops before the first one. An
     /// environment failure stops before its record, and nothing is lost: call again with `from` = `taken` (ENV-1).
-    pub fn append(&mut self, topic_partition: &TopicPartition, records: &Records, from: usize) -> Appended {
-        let mut appended =
-            Appended { taken: from, counts: Counts::default(), rejects: Vec::new(), ignored_fields: 0, stalled: None };
+    pub fn append(
+        &mut self,
+        topic_partition: &TopicPartition,
+        records: &Records,
+        from: usize,
+    ) -> Appended {
+        let mut appended = Appended {
+            taken: from,
+            counts: Counts::default(),
+            rejects: Vec::new(),
+            ignored_fields: 0,
+            stalled: None,
+        };
         let ingested_at_micros = self.clock.wall_ms().saturating_mul(1000);
         for record in records.iter_from(from) {
-            let mut origin = Origin { topic_partition, record, schema_id: None, ingested_at_micros };
+            let mut origin = Origin {
+                topic_partition,
+                record,
+                schema_id: None,
+                ingested_at_micros,
+            };
             match self.record(&mut origin) {
                 Verdict::Row { ignored } => {
                     appended.counts.rows += 1;
@@ -168,7 +196,9 @@ impl Decoder {
                 }
                 Verdict::Skipped => appended.counts.skipped += 1,
                 Verdict::Bad(fault) => {
-                    appended.rejects.push(reject(topic_partition, record.at.offset, &fault));
+                    appended
+                        .rejects
+                        .push(reject(topic_partition, record.at.offset, &fault));
                     if self.errors == ErrorMode::Suspend {
                         break;
                     }
@@ -181,9 +211,14 @@ impl Decoder {
                 }
             }
             appended.taken += 1;
-            appended.counts.max_timestamp_ms = appended.counts.max_timestamp_ms.max(record.at.timestamp_ms);
+            appended.counts.max_timestamp_ms =
+                appended.counts.max_timestamp_ms.max(record.at.timestamp_ms);
         }
-        debug_assert_eq!(appended.counts.polled(), (appended.taken - from) as u64, "DEC-1");
+        debug_assert_eq!(
+            appended.counts.polled(),
+            (appended.taken - from) as u64,
+            "DEC-1"
+        );
         appended
     }
 
@@ -206,7 +241,11 @@ impl Decoder {
             arrays.push(column.finish(field.data_type())?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.target), arrays, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            Arc::clone(&self.target),
+            arrays,
+            &options,
+        )?)
     }
 
     /// Forgets the rows so far.
@@ -217,7 +256,9 @@ impl Decoder {
     }
 
     fn cut_back(&mut self, rows: usize) {
-        self.columns.iter_mut().for_each(|column| column.truncate(rows));
+        self.columns
+            .iter_mut()
+            .for_each(|column| column.truncate(rows));
     }
 
     fn record(&mut self, origin: &mut Origin<'_>) -> Verdict {
@@ -231,7 +272,9 @@ impl Decoder {
             Ok(cost) => {
                 self.rows += 1;
                 self.account(&origin.record, cost);
-                Verdict::Row { ignored: cost.ignored }
+                Verdict::Row {
+                    ignored: cost.ignored,
+                }
             }
             Err(failure) => {
                 self.cut_back(self.rows);
@@ -249,19 +292,27 @@ impl Decoder {
         let cost = match origin.record.value {
             Some(value) => self.value(value)?,
             None if self.tombstones == Tombstones::Reject => {
-                return Err(Fault::new(Code::Tombstone, "the value is null (tombstones: reject)").into());
+                return Err(
+                    Fault::new(Code::Tombstone, "the value is null (tombstones: reject)").into(),
+                );
             }
             None => {
                 for place in &self.record_columns {
-                    self.columns.get_mut(*place).map_or(Ok(()), Column::push_null)?;
+                    self.columns
+                        .get_mut(*place)
+                        .map_or(Ok(()), Column::push_null)?;
                 }
                 Cost::default()
             }
         };
         origin.schema_id = cost.schema_id;
         for (place, source) in &self.kafka_columns {
-            if let (Some(column), Some(field)) = (self.columns.get_mut(*place), self.target.fields().get(*place)) {
-                columns::append(*source, origin, column).map_err(|fault| fault.in_field(field.name()))?;
+            if let (Some(column), Some(field)) = (
+                self.columns.get_mut(*place),
+                self.target.fields().get(*place),
+            ) {
+                columns::append(*source, origin, column)
+                    .map_err(|fault| fault.in_field(field.name()))?;
             }
         }
         Ok(cost)
@@ -270,20 +321,36 @@ impl Decoder {
     fn value(&mut self, value: &[u8]) -> Result<Cost, Failure> {
         let size = value.len();
         if size as u64 > self.record_bytes_max {
-            let message = format!("the value has {size} bytes, more than limits.record_bytes = {}", self.record_bytes_max);
+            let message = format!(
+                "the value has {size} bytes, more than limits.record_bytes = {}",
+                self.record_bytes_max
+            );
             return Err(Fault::new(Code::TooLarge, message).into());
         }
         if value.is_empty() {
-            return Err(Fault::new(Code::EmptyPayload, "the value has no byte at all, and is not null").into());
+            return Err(Fault::new(
+                Code::EmptyPayload,
+                "the value has no byte at all, and is not null",
+            )
+            .into());
         }
         match &mut self.format {
             Format::Json(object, unknown_fields) => {
-                let done = json::run::run(object, *unknown_fields, value, &mut self.columns, self.rows)?;
-                Ok(Cost { ignored: done.ignored, cells: done.cells, schema_id: None })
+                let done =
+                    json::run::run(object, *unknown_fields, value, &mut self.columns, self.rows)?;
+                Ok(Cost {
+                    ignored: done.ignored,
+                    cells: done.cells,
+                    schema_id: None,
+                })
             }
             Format::Avro(plan) => {
                 let cells = avro::run::run(plan, value, &mut self.columns)?;
-                Ok(Cost { ignored: 0, cells, schema_id: None })
+                Ok(Cost {
+                    ignored: 0,
+                    cells,
+                    schema_id: None,
+                })
             }
             Format::Framed(framed) => {
                 let (id, body) = frame(value)?;
@@ -292,15 +359,24 @@ impl Decoder {
                     Ok(plan) => avro::run::run(plan, body, &mut self.columns)?,
                     Err(refused) => return Err(refusal(refused, id).into()),
                 };
-                Ok(Cost { ignored: 0, cells, schema_id: Some(id) })
+                Ok(Cost {
+                    ignored: 0,
+                    cells,
+                    schema_id: Some(id),
+                })
             }
         }
     }
 
     fn account(&mut self, record: &Record<'_>, cost: Cost) {
         let payload = record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len);
-        let cells = usize::try_from(cost.cells).unwrap_or(usize::MAX).saturating_add(self.row_cells);
-        self.held_bytes_estimate = self.held_bytes_estimate.saturating_add(payload).saturating_add(cells.saturating_mul(16));
+        let cells = usize::try_from(cost.cells)
+            .unwrap_or(usize::MAX)
+            .saturating_add(self.row_cells);
+        self.held_bytes_estimate = self
+            .held_bytes_estimate
+            .saturating_add(payload)
+            .saturating_add(cells.saturating_mul(16));
     }
 
     fn is_full(&mut self) -> bool {
@@ -333,7 +409,11 @@ impl Framed {
         }
         match &self.last {
             Some((_, plan)) => Ok(plan),
-            None => Err(Fault::new(Code::UnusableSchema, "no plan was compiled (a bug of Lakeward)").into()),
+            None => Err(Fault::new(
+                Code::UnusableSchema,
+                "no plan was compiled (a bug of Lakeward)",
+            )
+            .into()),
         }
     }
 
@@ -350,9 +430,11 @@ impl Framed {
             }
             Lookup::Found(writer) => match writer.usable() {
                 Ok(schema) => compile(schema, target.fields(), &is_record(target, kafka_columns)),
-                Err(refusal) => {
-                    Err(Refused { code: Code::UnusableSchema, path: refusal.path, message: refusal.reason })
-                }
+                Err(refusal) => Err(Refused {
+                    code: Code::UnusableSchema,
+                    path: refusal.path,
+                    message: refusal.reason,
+                }),
             },
         };
         if self.plans.len() >= PLANS_MAX {
@@ -365,24 +447,43 @@ impl Framed {
 }
 
 /// Whether a column of that name is filled by records.
-fn is_record(target: &SchemaRef, kafka_columns: &[(usize, columns::Source)]) -> impl Fn(&str) -> bool {
-    let kafka_names: Vec<String> =
-        kafka_columns.iter().filter_map(|(place, _)| Some(target.fields().get(*place)?.name().clone())).collect();
+fn is_record(
+    target: &SchemaRef,
+    kafka_columns: &[(usize, columns::Source)],
+) -> impl Fn(&str) -> bool {
+    let kafka_names: Vec<String> = kafka_columns
+        .iter()
+        .filter_map(|(place, _)| Some(target.fields().get(*place)?.name().clone()))
+        .collect();
     move |name| !kafka_names.iter().any(|kafka| kafka == name)
 }
 
-fn kafka_columns(table: &Table, target: &SchemaRef) -> Result<Vec<(usize, columns::Source)>, Error> {
+fn kafka_columns(
+    table: &Table,
+    target: &SchemaRef,
+) -> Result<Vec<(usize, columns::Source)>, Error> {
     let find = |source| {
         let name = columns::name(&table.metadata, source);
-        let found = target.fields().iter().position(|field| *field.name() == name);
+        let found = target
+            .fields()
+            .iter()
+            .position(|field| *field.name() == name);
         let place = found.filter(|place| {
-            target.fields().get(*place).is_some_and(|field| *field.data_type() == columns::data_type(source))
+            target
+                .fields()
+                .get(*place)
+                .is_some_and(|field| *field.data_type() == columns::data_type(source))
         });
-        place.map(|place| (place, source)).ok_or_else(|| Error::Column {
-            table: table.name.clone(),
-            column: name,
-            reason: format!("the table needs it as {} (metadata)", columns::data_type(source)),
-        })
+        place
+            .map(|place| (place, source))
+            .ok_or_else(|| Error::Column {
+                table: table.name.clone(),
+                column: name,
+                reason: format!(
+                    "the table needs it as {} (metadata)",
+                    columns::data_type(source)
+                ),
+            })
     };
     columns::sources(&table.metadata).map(find).collect()
 }
@@ -395,15 +496,26 @@ fn format(
 ) -> Result<Format, Error> {
     let kafka_columns = kafka_columns(table, target)?;
     let is_record = is_record(target, &kafka_columns);
-    let column_error = |column: String, reason: String| Error::Column { table: table.name.clone(), column, reason };
+    let column_error = |column: String, reason: String| Error::Column {
+        table: table.name.clone(),
+        column,
+        reason,
+    };
     match &resolved.source {
         Source::Framed => {
-            let registry = registry.ok_or_else(|| Error::NoRegistry { table: table.name.clone() })?;
-            Ok(Format::Framed(Framed { registry, plans: HashMap::new(), last: None }))
+            let registry = registry.ok_or_else(|| Error::NoRegistry {
+                table: table.name.clone(),
+            })?;
+            Ok(Format::Framed(Framed {
+                registry,
+                plans: HashMap::new(),
+                last: None,
+            }))
         }
         Source::Avro(schema) => {
             let plan = compile(schema, target.fields(), &is_record);
-            plan.map(Format::Avro).map_err(|refused| column_error(refused.path, refused.message))
+            plan.map(Format::Avro)
+                .map_err(|refused| column_error(refused.path, refused.message))
         }
         Source::Json(members) => {
             let object = compile_json(members, target.fields(), &is_record);
@@ -421,15 +533,28 @@ fn format(
 fn frame(value: &[u8]) -> Outcome<(u32, &[u8])> {
     match value {
         [0, a, b, c, d, body @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), body)),
-        [0, ..] => Err(Fault::new(Code::Truncated, "the value ends inside of the frame of five bytes")),
-        _ => Err(Fault::new(Code::BadMagic, format!("the value begins with {}, not with the magic byte 0 of a registry frame", Shown(value)))),
+        [0, ..] => Err(Fault::new(
+            Code::Truncated,
+            "the value ends inside of the frame of five bytes",
+        )),
+        _ => Err(Fault::new(
+            Code::BadMagic,
+            format!(
+                "the value begins with {}, not with the magic byte 0 of a registry frame",
+                Shown(value)
+            ),
+        )),
     }
 }
 
 #[cold]
 fn refusal(refused: &Refused, id: u32) -> Box<Fault> {
     let fault = Fault::new(refused.code, format!("schema id {id}: {}", refused.message));
-    if refused.path.is_empty() { fault } else { fault.in_field(&refused.path) }
+    if refused.path.is_empty() {
+        fault
+    } else {
+        fault.in_field(&refused.path)
+    }
 }
 
 #[cold]

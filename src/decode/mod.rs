@@ -81,7 +81,9 @@ pub enum Error {
         reason: String,
     },
     /// The registry does not have the table's subject yet.
-    #[error("the schema registry has no subject `{subject}` at {url} yet; the first producer registers it (value.schema.subject)")]
+    #[error(
+        "the schema registry has no subject `{subject}` at {url} yet; the first producer registers it (value.schema.subject)"
+    )]
     UnknownSubject {
         /// The subject.
         subject: String,
@@ -89,7 +91,9 @@ pub enum Error {
         url: String,
     },
     /// The registry does not have a schema id, which may still be on its way.
-    #[error("the schema registry does not know the schema id {id} at {url}; waiting for it before records with it are rejected")]
+    #[error(
+        "the schema registry does not know the schema id {id} at {url}; waiting for it before records with it are rejected"
+    )]
     UnknownSchemaId {
         /// The id.
         id: u32,
@@ -105,9 +109,14 @@ impl Error {
     /// What to do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::File { .. } | Error::Schema { .. } | Error::NoRegistry { .. } | Error::RegistryClient { .. } => Kind::Invalid,
+            Error::File { .. }
+            | Error::Schema { .. }
+            | Error::NoRegistry { .. }
+            | Error::RegistryClient { .. } => Kind::Invalid,
             Error::Column { .. } => Kind::Invalid,
-            Error::RegistryUnavailable { .. } | Error::UnknownSubject { .. } | Error::UnknownSchemaId { .. } => Kind::Unavailable,
+            Error::RegistryUnavailable { .. }
+            | Error::UnknownSubject { .. }
+            | Error::UnknownSchemaId { .. } => Kind::Unavailable,
             Error::Batch(_) => Kind::Bug,
         }
     }
@@ -115,6 +124,11 @@ impl Error {
     fn schema(table: &str, origin: &str, refusal: types::Refusal) -> Self {
         let colon = if refusal.path.is_empty() { "" } else { ": " };
         let place = format!("{}{colon}", refusal.path);
-        Error::Schema { table: table.to_owned(), origin: origin.to_owned(), place, reason: refusal.reason }
+        Error::Schema {
+            table: table.to_owned(),
+            origin: origin.to_owned(),
+            place,
+            reason: refusal.reason,
+        }
     }
 }

@@ -63,7 +63,9 @@ pub struct WriterSchema {
 impl WriterSchema {
     /// The schema, or why records with it cannot be decoded.
     pub(super) fn usable(&self) -> Result<&Arc<Schema>, Refusal> {
-        self.schema.as_ref().map_err(|reason| Refusal::new(reason.clone()))
+        self.schema
+            .as_ref()
+            .map_err(|reason| Refusal::new(reason.clone()))
     }
 }
 
@@ -138,27 +140,45 @@ impl Registry {
         Registry::with_timeout(settings, clock, REQUEST_TIMEOUT)
     }
 
-    pub(super) fn with_timeout(settings: &SchemaRegistry, clock: Clock, timeout: Duration) -> Result<Self, Error> {
+    pub(super) fn with_timeout(
+        settings: &SchemaRegistry,
+        clock: Clock,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
         let client = Client::builder()
             .timeout(timeout)
             .connect_timeout(timeout)
             .redirect(redirect::Policy::custom(stay_on_host))
             .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::RegistryClient { reason: chain(&error) })?;
+            .map_err(|error| Error::RegistryClient {
+                reason: chain(&error),
+            })?;
         if settings.url.cannot_be_a_base() {
-            return Err(Error::RegistryClient { reason: "the url has no host".to_owned() });
+            return Err(Error::RegistryClient {
+                reason: "the url has no host".to_owned(),
+            });
         }
         let schemas = Mutex::new(HashMap::new());
         let unknown = Mutex::new(UnknownIds::default());
-        Ok(Registry { client, base: settings.url.clone(), auth: settings.auth.clone(), clock, schemas, unknown })
+        Ok(Registry {
+            client,
+            base: settings.url.clone(),
+            auth: settings.auth.clone(),
+            clock,
+            schemas,
+            unknown,
+        })
     }
 
     /// The schema with an id. An id that the registry does not know is an error to wait out.
     pub fn schema_by_id(&self, id: u32) -> Result<Arc<WriterSchema>, Error> {
         match self.lookup(id)? {
             Lookup::Found(schema) => Ok(schema),
-            Lookup::Unknown => Err(Error::UnknownSchemaId { id, url: self.shown(&self.url(&["schemas", "ids", &id.to_string()])) }),
+            Lookup::Unknown => Err(Error::UnknownSchemaId {
+                id,
+                url: self.shown(&self.url(&["schemas", "ids", &id.to_string()])),
+            }),
         }
     }
 
@@ -166,13 +186,20 @@ impl Registry {
     pub fn latest(&self, subject: &str) -> Result<Latest, Error> {
         let url = self.url(&["subjects", subject, "versions", "latest"]);
         let Answer::Schema(answer) = self.get(&url)? else {
-            return Err(Error::UnknownSubject { subject: subject.to_owned(), url: self.shown(&url) });
+            return Err(Error::UnknownSubject {
+                subject: subject.to_owned(),
+                url: self.shown(&url),
+            });
         };
         let (Some(id), Some(version)) = (answer.id, answer.version) else {
             return Err(self.unavailable(&url, "the answer has no `id` and `version`"));
         };
         let schema = self.remember(id, self.writer_schema(answer)?);
-        Ok(Latest { id, version, schema })
+        Ok(Latest {
+            id,
+            version,
+            schema,
+        })
     }
 
     /// The schema with an id, or the verdict that there is none. Until the wait for an unknown id is over, it is an error.
@@ -191,7 +218,10 @@ impl Registry {
                 Ok(Lookup::Found(schema))
             }
             Answer::NotFound if self.has_been_waited_for(id) => Ok(Lookup::Unknown),
-            Answer::NotFound => Err(Error::UnknownSchemaId { id, url: self.shown(&url) }),
+            Answer::NotFound => Err(Error::UnknownSchemaId {
+                id,
+                url: self.shown(&url),
+            }),
         }
     }
 
@@ -206,7 +236,9 @@ impl Registry {
     fn is_known_to_be_unknown(&self, id: u32) -> bool {
         let unknown = lock(&self.unknown);
         let asked = unknown.ids.get(&id);
-        asked.is_some_and(|asked| asked.is_confirmed && self.clock.now().since(asked.last_at) < UNKNOWN_ID_PAUSE)
+        asked.is_some_and(|asked| {
+            asked.is_confirmed && self.clock.now().since(asked.last_at) < UNKNOWN_ID_PAUSE
+        })
     }
 
     /// Notes that the registry does not know an id, and says whether the wait for it is over.
@@ -217,8 +249,16 @@ impl Registry {
             unknown.ids.clear();
         }
         let is_recent = |confirmed_at: Instant| now.since(confirmed_at) < UNKNOWN_ID_MEMORY;
-        let wait = if unknown.confirmed_at.is_some_and(is_recent) { UNKNOWN_ID_NEXT_WAIT } else { UNKNOWN_ID_WAIT };
-        let asked = unknown.ids.entry(id).or_insert(Asked { first_at: now, last_at: now, is_confirmed: false });
+        let wait = if unknown.confirmed_at.is_some_and(is_recent) {
+            UNKNOWN_ID_NEXT_WAIT
+        } else {
+            UNKNOWN_ID_WAIT
+        };
+        let asked = unknown.ids.entry(id).or_insert(Asked {
+            first_at: now,
+            last_at: now,
+            is_confirmed: false,
+        });
         asked.last_at = now;
         asked.is_confirmed |= now.since(asked.first_at) >= wait;
         let is_confirmed = asked.is_confirmed;
@@ -232,12 +272,18 @@ impl Registry {
     fn writer_schema(&self, answer: SchemaAnswer) -> Result<WriterSchema, Error> {
         let schema_type = answer.schema_type.as_deref().unwrap_or("AVRO");
         if schema_type != "AVRO" {
-            return Ok(WriterSchema { schema: Err(format!("the schema is {schema_type}, but value.format is avro")) });
+            return Ok(WriterSchema {
+                schema: Err(format!(
+                    "the schema is {schema_type}, but value.format is avro"
+                )),
+            });
         }
         let mut texts = Vec::new();
         let mut seen = HashMap::new();
         self.collect_references(answer.references.unwrap_or_default(), &mut texts, &mut seen)?;
-        Ok(WriterSchema { schema: Schema::parse(&answer.schema, &texts).map(Arc::new) })
+        Ok(WriterSchema {
+            schema: Schema::parse(&answer.schema, &texts).map(Arc::new),
+        })
     }
 
     /// Gathers the texts of references, each after those that it refers to itself.
@@ -248,12 +294,15 @@ impl Registry {
         seen: &mut HashMap<(String, i64), ()>,
     ) -> Result<(), Error> {
         for Reference { subject, version } in references {
-            if seen.len() >= REFERENCES_MAX || seen.insert((subject.clone(), version), ()).is_some() {
+            if seen.len() >= REFERENCES_MAX || seen.insert((subject.clone(), version), ()).is_some()
+            {
                 continue;
             }
             let url = self.url(&["subjects", &subject, "versions", &version.to_string()]);
             let Answer::Schema(answer) = self.get(&url)? else {
-                return Err(self.unavailable(&url, "a schema refers to this version, and it is not there"));
+                return Err(
+                    self.unavailable(&url, "a schema refers to this version, and it is not there")
+                );
             };
             self.collect_references(answer.references.unwrap_or_default(), texts, seen)?;
             texts.push(answer.schema);
@@ -273,39 +322,61 @@ impl Registry {
     fn shown(&self, url: &Url) -> String {
         let mut shown = url.clone();
         // A URL with a host takes both.
-        let _accepted = shown.set_username("").and_then(|()| shown.set_password(None));
+        let _accepted = shown
+            .set_username("")
+            .and_then(|()| shown.set_password(None));
         shown.set_query(None);
         shown.to_string()
     }
 
     fn unavailable(&self, url: &Url, reason: impl Into<String>) -> Error {
-        Error::RegistryUnavailable { url: self.shown(url), reason: reason.into() }
+        Error::RegistryUnavailable {
+            url: self.shown(url),
+            reason: reason.into(),
+        }
     }
 
     /// Asks once. Anything but a schema or the registry's own "not found" is an environment failure (ENV-1).
     fn get(&self, url: &Url) -> Result<Answer, Error> {
-        let request = self.client.get(url.clone()).header("accept", "application/vnd.schemaregistry.v1+json, application/json");
+        let request = self.client.get(url.clone()).header(
+            "accept",
+            "application/vnd.schemaregistry.v1+json, application/json",
+        );
         let request = match &self.auth {
             RegistryAuth::None => request,
-            RegistryAuth::Basic { username, password } => request.basic_auth(username, Some(password.reveal())),
+            RegistryAuth::Basic { username, password } => {
+                request.basic_auth(username, Some(password.reveal()))
+            }
             RegistryAuth::Bearer(token) => request.bearer_auth(token.reveal()),
         };
-        let response = request.send().map_err(|error| self.unavailable(url, chain(&error.without_url())))?;
+        let response = request
+            .send()
+            .map_err(|error| self.unavailable(url, chain(&error.without_url())))?;
         let status = response.status();
         let body = self.body(url, response)?;
         match status {
             StatusCode::OK => {
                 let answer = serde_json::from_slice(&body);
                 answer.map(Answer::Schema).map_err(|error| {
-                    self.unavailable(url, format!("the answer is no schema ({error}): {}", shorten(&String::from_utf8_lossy(&body))))
+                    self.unavailable(
+                        url,
+                        format!(
+                            "the answer is no schema ({error}): {}",
+                            shorten(&String::from_utf8_lossy(&body))
+                        ),
+                    )
                 })
             }
             // A server that is no registry, or the wrong path of one, answers 404 too, but not in the registry's words.
             StatusCode::NOT_FOUND if is_registry_not_found(&body) => Ok(Answer::NotFound),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(self.unavailable(url, format!("{status}: see schema_registry.basic_auth or bearer_token")))
-            }
-            _ => Err(self.unavailable(url, format!("{status}: {}", shorten(&String::from_utf8_lossy(&body))))),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.unavailable(
+                url,
+                format!("{status}: see schema_registry.basic_auth or bearer_token"),
+            )),
+            _ => Err(self.unavailable(
+                url,
+                format!("{status}: {}", shorten(&String::from_utf8_lossy(&body))),
+            )),
         }
     }
 
@@ -314,7 +385,10 @@ impl Registry {
         let read = response.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut body);
         read.map_err(|error| self.unavailable(url, format!("the answer breaks off: {error}")))?;
         if body.len() as u64 > ANSWER_BYTES_MAX {
-            return Err(self.unavailable(url, format!("the answer is larger than {ANSWER_BYTES_MAX} bytes")));
+            return Err(self.unavailable(
+                url,
+                format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"),
+            ));
         }
         Ok(body)
     }

@@ -110,32 +110,80 @@ impl Code {
     fn entry(self) -> (&'static str, &'static str) {
         match self {
             Code::EmptyPayload => ("empty_payload", "the value has no byte at all"),
-            Code::Tombstone => ("tombstone", "the value is null and the table rejects tombstones"),
-            Code::BadMagic => ("bad_magic", "the frame does not begin with the magic byte 0"),
-            Code::UnknownSchemaId => ("unknown_schema_id", "the registry does not know the frame's schema id, also after waiting"),
-            Code::UnusableSchema => ("unusable_schema", "the writer schema is of another kind or holds a type that has no column type"),
-            Code::TooLarge => ("too_large", "the value is larger than limits.record_bytes, or becomes too large when decoded"),
+            Code::Tombstone => (
+                "tombstone",
+                "the value is null and the table rejects tombstones",
+            ),
+            Code::BadMagic => (
+                "bad_magic",
+                "the frame does not begin with the magic byte 0",
+            ),
+            Code::UnknownSchemaId => (
+                "unknown_schema_id",
+                "the registry does not know the frame's schema id, also after waiting",
+            ),
+            Code::UnusableSchema => (
+                "unusable_schema",
+                "the writer schema is of another kind or holds a type that has no column type",
+            ),
+            Code::TooLarge => (
+                "too_large",
+                "the value is larger than limits.record_bytes, or becomes too large when decoded",
+            ),
             Code::Truncated => ("truncated", "the value ends before its schema does"),
             Code::TrailingBytes => ("trailing_bytes", "bytes are left when the value is done"),
             Code::InvalidUtf8 => ("invalid_utf8", "text that is not UTF-8"),
-            Code::InvalidEncoding => ("invalid_encoding", "an Avro number of more than ten bytes, or a boolean that is neither 0 nor 1"),
-            Code::LengthOutOfRange => ("length_out_of_range", "a length or count that is negative or passes the end of the value"),
-            Code::UnionIndex => ("union_index", "a union branch that the writer schema does not have"),
-            Code::EnumIndex => ("enum_index", "an enum symbol that the writer schema does not have"),
+            Code::InvalidEncoding => (
+                "invalid_encoding",
+                "an Avro number of more than ten bytes, or a boolean that is neither 0 nor 1",
+            ),
+            Code::LengthOutOfRange => (
+                "length_out_of_range",
+                "a length or count that is negative or passes the end of the value",
+            ),
+            Code::UnionIndex => (
+                "union_index",
+                "a union branch that the writer schema does not have",
+            ),
+            Code::EnumIndex => (
+                "enum_index",
+                "an enum symbol that the writer schema does not have",
+            ),
             Code::Depth => ("depth", "nested deeper than the limit"),
             Code::MalformedJson => ("malformed_json", "not JSON"),
             Code::DuplicateField => ("duplicate_field", "one name twice in an object or a map"),
             Code::UnknownField => ("unknown_field", "a field without a column"),
-            Code::NullNotAllowed => ("null_not_allowed", "a null where the table's column allows none"),
+            Code::NullNotAllowed => (
+                "null_not_allowed",
+                "a null where the table's column allows none",
+            ),
             Code::TypeMismatch => ("type_mismatch", "of another type than the column"),
-            Code::OutOfRange => ("out_of_range", "a number that the column's type cannot hold exactly"),
-            Code::DecimalOverflow => ("decimal_overflow", "more digits than the column's precision or scale holds"),
-            Code::InvalidNumber => ("invalid_number", "text or bytes that are no number where a decimal is expected"),
-            Code::InvalidTimestamp => ("invalid_timestamp", "no point in time, or one finer than a microsecond"),
-            Code::TimestampWithoutZone => ("timestamp_without_zone", "a date and time without a zone or Z, which names no point in time"),
+            Code::OutOfRange => (
+                "out_of_range",
+                "a number that the column's type cannot hold exactly",
+            ),
+            Code::DecimalOverflow => (
+                "decimal_overflow",
+                "more digits than the column's precision or scale holds",
+            ),
+            Code::InvalidNumber => (
+                "invalid_number",
+                "text or bytes that are no number where a decimal is expected",
+            ),
+            Code::InvalidTimestamp => (
+                "invalid_timestamp",
+                "no point in time, or one finer than a microsecond",
+            ),
+            Code::TimestampWithoutZone => (
+                "timestamp_without_zone",
+                "a date and time without a zone or Z, which names no point in time",
+            ),
             Code::InvalidDate => ("invalid_date", "text that is no date"),
             Code::InvalidTime => ("invalid_time", "text that is no time of day"),
-            Code::InvalidBinary => ("invalid_binary", "text that is not base64 where bytes are expected"),
+            Code::InvalidBinary => (
+                "invalid_binary",
+                "text that is not base64 where bytes are expected",
+            ),
         }
     }
 }
@@ -163,14 +211,24 @@ enum Segment {
 impl Fault {
     #[cold]
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Box<Fault> {
-        Box::new(Fault { code, message: message.into(), is_full: false, segments: Vec::new() })
+        Box::new(Fault {
+            code,
+            message: message.into(),
+            is_full: false,
+            segments: Vec::new(),
+        })
     }
 
     /// A column has reached what 32-bit offsets can address.
     #[cold]
     pub(crate) fn full() -> Box<Fault> {
         let message = "the value makes a column larger than 2 GiB".to_owned();
-        Box::new(Fault { code: Code::TooLarge, message, is_full: true, segments: Vec::new() })
+        Box::new(Fault {
+            code: Code::TooLarge,
+            message,
+            is_full: true,
+            segments: Vec::new(),
+        })
     }
 
     #[cold]
@@ -187,7 +245,8 @@ impl Fault {
 
     #[cold]
     pub(crate) fn at_key(mut self: Box<Self>, key: &[u8]) -> Box<Self> {
-        self.segments.push(Segment::Key(shorten(&String::from_utf8_lossy(key))));
+        self.segments
+            .push(Segment::Key(shorten(&String::from_utf8_lossy(key))));
         self
     }
 
@@ -225,8 +284,14 @@ impl fmt::Display for Shown<'_> {
             Ok(text) => write!(f, "{:?}", shorten(text)),
             Err(_) => {
                 f.write_str("0x")?;
-                head.iter().take(SHOWN_CHARACTERS / 2).try_for_each(|byte| write!(f, "{byte:02x}"))?;
-                f.write_str(if self.0.len() > SHOWN_CHARACTERS / 2 { "..." } else { "" })
+                head.iter()
+                    .take(SHOWN_CHARACTERS / 2)
+                    .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str(if self.0.len() > SHOWN_CHARACTERS / 2 {
+                    "..."
+                } else {
+                    ""
+                })
             }
         }
     }
@@ -246,9 +311,14 @@ mod tests {
 
     #[test]
     fn a_path_reads_from_the_record_inwards() {
-        let fault = Fault::new(Code::TypeMismatch, "").in_field("price").at_index(2).in_field("items");
+        let fault = Fault::new(Code::TypeMismatch, "")
+            .in_field("price")
+            .at_index(2)
+            .in_field("items");
         assert_eq!(fault.path(), "items[2].price");
-        let fault = Fault::new(Code::TypeMismatch, "").at_key(b"a b").in_field("attributes");
+        let fault = Fault::new(Code::TypeMismatch, "")
+            .at_key(b"a b")
+            .in_field("attributes");
         assert_eq!(fault.path(), "attributes[\"a b\"]");
     }
 

@@ -37,19 +37,42 @@ pub(super) enum Source {
 pub fn resolve(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Resolved, Error> {
     let (origin, found) = match &table.value {
         Value::AvroConfluent { subject } => {
-            let registry = registry.ok_or_else(|| Error::NoRegistry { table: table.name.clone() })?;
+            let registry = registry.ok_or_else(|| Error::NoRegistry {
+                table: table.name.clone(),
+            })?;
             let latest = registry.latest(subject)?;
-            let origin = format!("subject `{subject}` version {} (schema id {})", latest.version, latest.id);
-            (origin, latest.schema.usable().and_then(|schema| Ok((avro::fields(schema)?, Source::Framed))))
+            let origin = format!(
+                "subject `{subject}` version {} (schema id {})",
+                latest.version, latest.id
+            );
+            (
+                origin,
+                latest
+                    .schema
+                    .usable()
+                    .and_then(|schema| Ok((avro::fields(schema)?, Source::Framed))),
+            )
         }
         Value::AvroFile { file } => {
             let text = read(table, file)?;
             (file.display().to_string(), avro_file(&text))
         }
-        Value::Json { schema: JsonSchemaSource::Ddl(columns), .. } => ("value.schema.ddl".to_owned(), declared(ddl::members(columns))),
-        Value::Json { schema: JsonSchemaSource::File(file), .. } => {
+        Value::Json {
+            schema: JsonSchemaSource::Ddl(columns),
+            ..
+        } => (
+            "value.schema.ddl".to_owned(),
+            declared(ddl::members(columns)),
+        ),
+        Value::Json {
+            schema: JsonSchemaSource::File(file),
+            ..
+        } => {
             let text = read(table, file)?;
-            (file.display().to_string(), json_schema::members(&text).and_then(declared))
+            (
+                file.display().to_string(),
+                json_schema::members(&text).and_then(declared),
+            )
         }
     };
     let checked = found.and_then(|(fields, source)| {
@@ -60,7 +83,11 @@ pub fn resolve(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Resolv
 }
 
 fn read(table: &Table, file: &Path) -> Result<String, Error> {
-    fs::read_to_string(file).map_err(|source| Error::File { table: table.name.clone(), path: file.to_owned(), source })
+    fs::read_to_string(file).map_err(|source| Error::File {
+        table: table.name.clone(),
+        path: file.to_owned(),
+        source,
+    })
 }
 
 fn avro_file(text: &str) -> Result<(Fields, Source), Refusal> {
@@ -76,11 +103,20 @@ fn declared(members: Vec<Member>) -> Result<(Fields, Source), Refusal> {
 fn check(fields: &Fields, table: &Table) -> Result<(), Refusal> {
     names::check(fields)?;
     if fields.is_empty() || count(fields) > types::COLUMNS_MAX {
-        return Err(Refusal::new(format!("a table needs 1 to {} columns, nested ones counted", types::COLUMNS_MAX)));
+        return Err(Refusal::new(format!(
+            "a table needs 1 to {} columns, nested ones counted",
+            types::COLUMNS_MAX
+        )));
     }
     for column in metadata_fields(&table.metadata) {
-        if fields.iter().any(|field| field.name().to_lowercase() == column.name().to_lowercase()) {
-            let reason = format!("the field `{}` has the name of a Kafka column: choose another metadata.prefix", column.name());
+        if fields
+            .iter()
+            .any(|field| field.name().to_lowercase() == column.name().to_lowercase())
+        {
+            let reason = format!(
+                "the field `{}` has the name of a Kafka column: choose another metadata.prefix",
+                column.name()
+            );
             return Err(Refusal::new(reason));
         }
     }

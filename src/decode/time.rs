@@ -83,20 +83,32 @@ impl Reader<'_> {
         let minutes = self.two_digits_below(60)?;
         self.one_of(b":")?;
         let seconds = self.two_digits_below(60)?;
-        let micros = if self.one_of(b".,").is_some() { self.fraction()? } else { 0 };
+        let micros = if self.one_of(b".,").is_some() {
+            self.fraction()?
+        } else {
+            0
+        };
         Some(i64::from((hours * 60 + minutes) * 60 + seconds) * SECOND_MICROS + micros)
     }
 
     /// Microseconds; more digits only if they are zero.
     fn fraction(&mut self) -> Option<i64> {
-        let count = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let count = self
+            .0
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let (digits, rest) = self.0.split_at_checked(count).filter(|_| count > 0)?;
         self.0 = rest;
         let mut micros = 0;
         for place in 0..6 {
             micros = micros * 10 + i64::from(digits.get(place).map_or(0, |digit| digit - b'0'));
         }
-        digits.iter().skip(6).all(|digit| *digit == b'0').then_some(micros)
+        digits
+            .iter()
+            .skip(6)
+            .all(|digit| *digit == b'0')
+            .then_some(micros)
     }
 
     /// Seconds east of UTC.
@@ -108,7 +120,11 @@ impl Reader<'_> {
         };
         let hours = self.two_digits_below(24)?;
         let has_colon = self.one_of(b":").is_some();
-        let minutes = if has_colon || !self.0.is_empty() { self.two_digits_below(60)? } else { 0 };
+        let minutes = if has_colon || !self.0.is_empty() {
+            self.two_digits_below(60)?
+        } else {
+            0
+        };
         Some(sign * i64::from((hours * 60 + minutes) * 60))
     }
 }
@@ -137,7 +153,8 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -164,7 +181,11 @@ pub(crate) fn format_timestamp(micros: i64) -> String {
     let (days, rest) = (micros.div_euclid(day), micros.rem_euclid(day));
     let (seconds, fraction) = (rest / SECOND_MICROS, rest % SECOND_MICROS);
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    format!("{}T{hours:02}:{minutes:02}:{:02}.{fraction:06}Z", date_text(days), seconds % 60)
+    format!(
+        "{}T{hours:02}:{minutes:02}:{:02}.{fraction:06}Z",
+        date_text(days),
+        seconds % 60
+    )
 }
 
 /// An unscaled number with its decimal point.
@@ -172,7 +193,9 @@ pub(crate) fn format_decimal(value: i128, scale: u32) -> String {
     let sign = if value < 0 { "-" } else { "" };
     let scale = usize::try_from(scale).unwrap_or(0);
     let digits = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at_checked(digits.len() - scale).unwrap_or((&digits, ""));
+    let (whole, fraction) = digits
+        .split_at_checked(digits.len() - scale)
+        .unwrap_or((&digits, ""));
     let point = if fraction.is_empty() { "" } else { "." };
     format!("{sign}{whole}{point}{fraction}")
 }
@@ -186,9 +209,18 @@ mod tests {
         for (text, expected) in [
             ("1970-01-01T00:00:00Z", Ok(0)),
             ("1969-12-31T23:59:59.999999Z", Ok(-1)),
-            ("2021-03-01T07:12:45.123456+00:00", Ok(1_614_582_765_123_456)),
-            ("2021-03-01t08:12:45.1234560000+0100", Ok(1_614_582_765_123_456)),
-            ("2021-03-01 05:42:45.123456-01:30", Ok(1_614_582_765_123_456)),
+            (
+                "2021-03-01T07:12:45.123456+00:00",
+                Ok(1_614_582_765_123_456),
+            ),
+            (
+                "2021-03-01t08:12:45.1234560000+0100",
+                Ok(1_614_582_765_123_456),
+            ),
+            (
+                "2021-03-01 05:42:45.123456-01:30",
+                Ok(1_614_582_765_123_456),
+            ),
             ("0000-01-01T00:00:00Z", Ok(-62_167_219_200_000_000)),
             ("9999-12-31T23:59:59.999999Z", Ok(253_402_300_799_999_999)),
             ("2000-02-29T00:00:00+01", Ok(951_778_800_000_000)),
@@ -211,7 +243,10 @@ mod tests {
         for days in (-719_528..2_932_897).step_by(17) {
             assert_eq!(parse_date(format_date(days).as_bytes()), Some(days));
         }
-        assert_eq!(parse_timestamp(format_timestamp(-1_234_567).as_bytes()), Ok(-1_234_567));
+        assert_eq!(
+            parse_timestamp(format_timestamp(-1_234_567).as_bytes()),
+            Ok(-1_234_567)
+        );
         assert!(format_timestamp(i64::MIN).starts_with('-'));
         assert!(format_date(i32::MAX).starts_with('+'));
     }

@@ -17,7 +17,7 @@ use deltalake::logstore::CommitOrBytes;
 
 use crate::clock::{Clock, Instant};
 use crate::delta::change::{Change, Plan, Refusal};
-use crate::delta::error::Error;
+use crate::delta::error::{Error, brief};
 use crate::delta::log::{self, Read};
 use crate::delta::replay;
 use crate::delta::sources::TopicStart;
@@ -103,8 +103,8 @@ impl Table {
         loop {
             let step = match self.step(change, &mut attempt).await {
                 Ok(step) => step,
-                Err(Error::Store { source, action, .. }) => {
-                    attempt.trouble = format!("the store failed to {action}: {source}");
+                Err(error @ Error::Store { .. }) => {
+                    attempt.trouble = error.to_string();
                     Step::Again
                 }
                 Err(error) => Step::Done(attempt.refuse(Refusal::Conflict(error.to_string()))),
@@ -259,7 +259,7 @@ impl Table {
             Some(Err(TransactionError::VersionAlreadyExists(_))) => Err(format!(
                 "the store says that version {version} exists, but does not show it"
             )),
-            Some(Err(error)) => Err(error.to_string()),
+            Some(Err(error)) => Err(brief(&error)),
             None => Err(format!(
                 "the store did not answer the put of version {version} within {} s",
                 REQUEST_LIMIT.as_secs()

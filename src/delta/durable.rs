@@ -33,8 +33,13 @@ impl Durable {
     }
 
     fn place(&self, location: &Path) -> Result<Place> {
+        let file = self.inner.path_to_filesystem(location)?;
+        let directory = file.parent().unwrap_or(&self.root).to_owned();
+        let is_new_directory = !directory.exists();
         Ok(Place {
-            file: self.inner.path_to_filesystem(location)?,
+            file,
+            directory,
+            is_new_directory,
             root: self.root.clone(),
         })
     }
@@ -70,11 +75,9 @@ impl ObjectStore for Durable {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
+        let place = self.place(location)?;
         let inner = self.inner.put_multipart_opts(location, options).await?;
-        Ok(Box::new(DurableUpload {
-            inner,
-            place: self.place(location)?,
-        }))
+        Ok(Box::new(DurableUpload { inner, place }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -113,14 +116,14 @@ impl ObjectStore for Durable {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await?;
         let place = self.place(to)?;
+        self.inner.copy_opts(from, to, options).await?;
         blocking(move || place.sync().map_err(failed)).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.inner.rename_opts(from, to, options).await?;
         let place = self.place(to)?;
+        self.inner.rename_opts(from, to, options).await?;
         blocking(move || place.sync().map_err(failed)).await
     }
 }
@@ -150,10 +153,13 @@ impl MultipartUpload for DurableUpload {
     }
 }
 
-/// A file and the directory above which nothing is synced.
+/// Where an object goes.
 #[derive(Debug, Clone)]
 struct Place {
     file: PathBuf,
+    directory: PathBuf,
+    /// Its directory is made on the way, so that the names above it must be synced too, up to the root.
+    is_new_directory: bool,
     root: PathBuf,
 }
 
@@ -202,9 +208,9 @@ impl Place {
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound
                         && number == 1
-                        && !self.directory().exists() =>
+                        && !self.directory.exists() =>
                 {
-                    std::fs::create_dir_all(self.directory())?
+                    std::fs::create_dir_all(&self.directory)?
                 }
                 Err(error) => return Err(error),
             }
@@ -217,20 +223,15 @@ impl Place {
     }
 
     fn sync_directories(&self) -> io::Result<()> {
-        let mut directory = self.directory();
-        loop {
-            File::open(directory)?.sync_all()?;
-            match directory.parent() {
-                Some(parent) if directory != self.root && directory.starts_with(&self.root) => {
-                    directory = parent
-                }
-                Some(_) | None => return Ok(()),
-            }
-        }
-    }
-
-    fn directory(&self) -> &FilePath {
-        self.file.parent().unwrap_or(&self.root)
+        File::open(&self.directory)?.sync_all()?;
+        let above = self
+            .directory
+            .ancestors()
+            .skip(1)
+            .take_while(|above| self.is_new_directory && above.starts_with(&self.root));
+        above
+            .into_iter()
+            .try_for_each(|above| File::open(above)?.sync_all())
     }
 }
 
@@ -250,5 +251,39 @@ async fn blocking<T: Send + 'static>(
             store: "Durable",
             source: Box::new(source),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn objects_are_created_once_in_new_directories_beside_what_a_crash_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Durable::new(LocalFileSystem::new(), dir.path());
+        let path = Path::from_absolute_path(dir.path().join("t/_delta_log/0.json")).unwrap();
+        let create = || PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        store.put_opts(&path, "a".into(), create()).await.unwrap();
+        std::fs::write(dir.path().join("t/_delta_log/1.json#1"), "torn").unwrap();
+        let other = Path::from_absolute_path(dir.path().join("t/_delta_log/1.json")).unwrap();
+        store.put_opts(&other, "b".into(), create()).await.unwrap();
+        let again = store.put_opts(&other, "c".into(), create()).await;
+        assert!(
+            matches!(again, Err(Error::AlreadyExists { .. })),
+            "{again:?}"
+        );
+        assert_eq!(store.get(&other).await.unwrap().bytes().await.unwrap(), "b");
+        store.put(&other, "d".into()).await.unwrap();
+        assert_eq!(store.get(&other).await.unwrap().bytes().await.unwrap(), "d");
+        let left = std::fs::read_dir(dir.path().join("t/_delta_log"))
+            .unwrap()
+            .count();
+        assert_eq!(left, 3, "no staging file of ours stays");
     }
 }

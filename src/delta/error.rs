@@ -1,5 +1,7 @@
 //! What can go wrong with a table or its store. Owns the sentences that a person reads; the outcomes of a commit are values, not errors.
 
+use std::error::Error as StdError;
+
 use crate::error::Kind;
 use crate::model::offset::TopicPartition;
 
@@ -111,14 +113,14 @@ pub enum Error {
         evidence: String,
     },
     /// The store does not answer, or refuses.
-    #[error("the store at `{location}` failed to {action}: {source}")]
+    #[error("the store at `{location}` failed to {action}: {}", brief(source.as_ref()))]
     Store {
         /// Where.
         location: String,
         /// What we wanted.
         action: String,
         /// Why not.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// Our own mistake.
     #[error("{0}")]
@@ -126,6 +128,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// A failed request.
+    pub(crate) fn store(
+        location: &str,
+        action: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Error {
+        Error::Store {
+            location: location.to_owned(),
+            action: action.into(),
+            source: source.into(),
+        }
+    }
+
     /// What to do about it.
     pub fn kind(&self) -> Kind {
         match self {
@@ -143,5 +158,71 @@ impl Error {
             Error::Store { .. } => Kind::Unavailable,
             Error::Bug(_) => Kind::Bug,
         }
+    }
+}
+
+/// A store's error on one line: S3's own code and message where it sent XML, else the first line with the cause at its root.
+pub(crate) fn brief(error: &(dyn StdError + 'static)) -> String {
+    let text = error.to_string();
+    let tag = |name: &str| {
+        text.split_once(&format!("<{name}>"))?
+            .1
+            .split_once("</")
+            .map(|(value, _)| value.to_owned())
+    };
+    if let Some(code) = tag("Code") {
+        return tag("Message").map_or(code.clone(), |message| {
+            format!("{code}: {}", message.trim_end_matches('.'))
+        });
+    }
+    let line = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .to_owned();
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    let root = root
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .to_owned();
+    if line.contains(&root) {
+        line
+    } else {
+        format!("{line} ({root})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_request_is_one_sentence_with_its_cause() {
+        let check = |source: &str, expect: &str| {
+            let error = Error::store("s3://lake/orders/", "list the log", source);
+            assert_eq!(
+                error.to_string(),
+                format!("the store at `s3://lake/orders/` failed to list the log: {expect}")
+            );
+            assert_eq!(error.kind(), Kind::Unavailable);
+        };
+        check(
+            "404: <?xml?>\n<Error><Code>NoSuchBucket</Code><Message>The bucket does not exist.</Message></Error>",
+            "NoSuchBucket: The bucket does not exist",
+        );
+        check("connection refused.\nmore", "connection refused");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = object_store::Error::Generic {
+            store: "S3",
+            source: Box::new(refused),
+        };
+        assert_eq!(brief(&error), "Generic S3 error: connection refused");
     }
 }

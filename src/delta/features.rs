@@ -491,6 +491,13 @@ mod tests {
             r#""CURRENT_DEFAULT":"1""#,
             "allowColumnDefaults",
         );
+    }
+
+    #[test]
+    fn legacy_versions_are_honoured_where_nothing_is_used() {
+        let legacy = |reader: i32, writer: i32| {
+            format!(r#"{{"minReaderVersion":{reader},"minWriterVersion":{writer}}}"#)
+        };
         for writer in 1..=6 {
             assert_eq!(
                 judged(

@@ -112,11 +112,8 @@ impl Store {
         if directory.exists() && !directory.is_dir() {
             return Err(invalid_url(url, "it is a file, not a directory".to_owned()));
         }
-        std::fs::create_dir_all(&directory).map_err(|source| Error::Store {
-            location: url.to_string(),
-            action: "create the directory".to_owned(),
-            source: Box::new(source),
-        })?;
+        std::fs::create_dir_all(&directory)
+            .map_err(|source| Error::store(url.as_str(), "create the directory", source))?;
         Ok(Store {
             url: url.clone(),
             root: Arc::new(Durable::new(LocalFileSystem::new(), &directory)),
@@ -187,11 +184,7 @@ impl TableStore {
         action: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Error {
-        Error::Store {
-            location: self.url.to_string(),
-            action: action.into(),
-            source: source.into(),
-        }
+        Error::store(self.url.as_str(), action, source)
     }
 
     /// A damaged log, as an error that names the table.

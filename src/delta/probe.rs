@@ -34,10 +34,10 @@ pub(crate) async fn probe(
             return Ok(());
         }
     }
-    Err(failed(
+    Err(Error::store(
         url,
-        "answer the conditional creates of the probe clearly".to_owned(),
-        "errors in every round".into(),
+        "answer the probe's conditional creates",
+        "no round had a clear winner",
     ))
 }
 
@@ -58,28 +58,17 @@ async fn race(objects: &dyn ObjectStore, key: &Path, url: &str) -> Result<bool, 
         })
     };
     let [winner] = winners.as_slice() else {
-        return match answers
-            .into_iter()
-            .find_map(|answer| answer.err().filter(|error| !is_taken(error)))
-        {
-            _ if winners.len() > 1 => broken(format!(
+        if winners.len() > 1 {
+            return broken(format!(
                 "{} of {WRITERS} writers each created {key}",
                 winners.len()
-            )),
-            Some(StoreError::NotImplemented { operation, .. }) => {
-                broken(format!("it does not implement {operation}"))
-            }
-            Some(
-                error @ (StoreError::PermissionDenied { .. }
-                | StoreError::Unauthenticated { .. }
-                | StoreError::NotFound { .. }),
-            ) => Err(failed(url, format!("create {key}"), Box::new(error))),
-            Some(_) | None => Ok(false),
-        };
+            ));
+        }
+        return no_winner(answers, key, url);
     };
     let stored = read(objects, key)
         .await
-        .map_err(|error| failed(url, format!("read {key}"), Box::new(error)))?;
+        .map_err(|error| Error::store(url, format!("read {key}"), error))?;
     if stored != payload(*winner) {
         return broken(format!(
             "writer {winner} created {key}, but it holds `{}`",
@@ -89,6 +78,25 @@ async fn race(objects: &dyn ObjectStore, key: &Path, url: &str) -> Result<bool, 
     match create(objects, key, payload(WRITERS)).await {
         Ok(()) => broken(format!("{key} was created again while it existed")),
         Err(error) => Ok(is_taken(&error)),
+    }
+}
+
+/// A round that nobody won: answers may have been lost, but a store that answers every writer with an error is not well.
+fn no_winner(answers: Vec<Result<(), StoreError>>, key: &Path, url: &str) -> Result<bool, Error> {
+    let is_hopeless = answers
+        .iter()
+        .flat_map(|answer| answer.as_ref().err())
+        .all(|error| !is_taken(error));
+    match answers
+        .into_iter()
+        .find_map(|answer| answer.err().filter(|error| !is_taken(error)))
+    {
+        Some(StoreError::NotImplemented { operation, .. }) => Err(Error::NoPutIfAbsent {
+            url: url.to_owned(),
+            evidence: format!("it does not implement {operation}"),
+        }),
+        Some(error) if is_hopeless => Err(Error::store(url, format!("create {key}"), error)),
+        Some(_) | None => Ok(false),
     }
 }
 
@@ -112,12 +120,4 @@ fn is_taken(error: &StoreError) -> bool {
         error,
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }
     )
-}
-
-fn failed(url: &str, action: String, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    Error::Store {
-        location: url.to_owned(),
-        action,
-        source,
-    }
 }

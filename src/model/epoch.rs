@@ -16,7 +16,10 @@ pub struct Epoch {
 impl Epoch {
     /// A new, live epoch.
     pub fn begin(number: u64) -> Self {
-        Epoch { number, state: Arc::new(AtomicU8::new(LIVE)) }
+        Epoch {
+            number,
+            state: Arc::new(AtomicU8::new(LIVE)),
+        }
     }
 
     /// Ends it for every holder; whoever asks afterwards may not commit.

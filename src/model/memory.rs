@@ -18,21 +18,36 @@ struct Inner {
 impl Pool {
     /// An empty pool of `limit_bytes`.
     pub fn new(limit_bytes: u64) -> Self {
-        Pool { inner: Arc::new(Inner { limit_bytes, used_bytes: AtomicU64::new(0) }) }
+        Pool {
+            inner: Arc::new(Inner {
+                limit_bytes,
+                used_bytes: AtomicU64::new(0),
+            }),
+        }
     }
 
     /// A permit for `bytes`, or `None` when they would exceed the limit. An idle pool grants any single request, so that one large record can pass.
     pub fn try_acquire(&self, bytes: u64) -> Option<Permit> {
-        let granted = self.inner.used_bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
-            (used == 0 || used.saturating_add(bytes) <= self.inner.limit_bytes).then(|| used.saturating_add(bytes))
-        });
-        granted.ok().map(|_| Permit { inner: Arc::clone(&self.inner), bytes })
+        let granted =
+            self.inner
+                .used_bytes
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
+                    (used == 0 || used.saturating_add(bytes) <= self.inner.limit_bytes)
+                        .then(|| used.saturating_add(bytes))
+                });
+        granted.ok().map(|_| Permit {
+            inner: Arc::clone(&self.inner),
+            bytes,
+        })
     }
 
     /// A permit for bytes that exist already, past the limit if need be; whoever is about to take more asks `is_full` first.
     pub fn hold(&self, bytes: u64) -> Permit {
         self.inner.used_bytes.fetch_add(bytes, Ordering::SeqCst);
-        Permit { inner: Arc::clone(&self.inner), bytes }
+        Permit {
+            inner: Arc::clone(&self.inner),
+            bytes,
+        }
     }
 
     /// Whether no more should be taken.
@@ -67,9 +82,13 @@ impl Permit {
     /// Changes what it stands for to what turned out to be held; may pass the limit, since the bytes exist already.
     pub fn resize(&mut self, bytes: u64) {
         if bytes >= self.bytes {
-            self.inner.used_bytes.fetch_add(bytes - self.bytes, Ordering::SeqCst);
+            self.inner
+                .used_bytes
+                .fetch_add(bytes - self.bytes, Ordering::SeqCst);
         } else {
-            self.inner.used_bytes.fetch_sub(self.bytes - bytes, Ordering::SeqCst);
+            self.inner
+                .used_bytes
+                .fetch_sub(self.bytes - bytes, Ordering::SeqCst);
         }
         self.bytes = bytes;
     }
@@ -77,7 +96,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.inner.used_bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.inner
+            .used_bytes
+            .fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 
@@ -92,6 +113,9 @@ mod tests {
         assert!(pool.try_acquire(5).is_none());
         drop(first);
         assert_eq!(pool.used_bytes(), 0);
-        assert!(pool.try_acquire(11).is_some(), "one large request passes an idle pool");
+        assert!(
+            pool.try_acquire(11).is_some(),
+            "one large request passes an idle pool"
+        );
     }
 }

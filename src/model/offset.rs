@@ -15,7 +15,10 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// Names one partition of a topic.
     pub fn new(topic: impl Into<Arc<str>>, number: i32) -> Self {
-        TopicPartition { topic: topic.into(), number }
+        TopicPartition {
+            topic: topic.into(),
+            number,
+        }
     }
 }
 
@@ -54,7 +57,10 @@ impl Span {
     /// The empty span at `offset`; a negative offset counts as zero.
     pub fn empty_at(offset: i64) -> Span {
         let offset = offset.max(0);
-        Span { start: offset, end: offset }
+        Span {
+            start: offset,
+            end: offset,
+        }
     }
 
     /// The first offset inside.
@@ -79,7 +85,10 @@ impl Span {
 
     /// The same start up to `end`, or `None` if that lies outside of the span.
     pub fn truncated_at(self, end: i64) -> Option<Span> {
-        (self.start <= end && end <= self.end).then_some(Span { start: self.start, end })
+        (self.start <= end && end <= self.end).then_some(Span {
+            start: self.start,
+            end,
+        })
     }
 }
 

@@ -61,13 +61,28 @@ pub struct NotAdjacent {
 
 impl Advance {
     /// Extends the advance by a span that must start where the last one of its topic partition ended (OFF-2).
-    pub fn extend(&mut self, topic_partition: &TopicPartition, span: Span, counts: &Counts) -> Result<(), NotAdjacent> {
+    pub fn extend(
+        &mut self,
+        topic_partition: &TopicPartition,
+        span: Span,
+        counts: &Counts,
+    ) -> Result<(), NotAdjacent> {
         let Some(step) = self.steps.get_mut(topic_partition) else {
-            self.steps.insert(topic_partition.clone(), Step { span, counts: *counts });
+            self.steps.insert(
+                topic_partition.clone(),
+                Step {
+                    span,
+                    counts: *counts,
+                },
+            );
             return Ok(());
         };
         if step.span.end() != span.start() {
-            return Err(NotAdjacent { topic_partition: topic_partition.clone(), last: step.span, next: span });
+            return Err(NotAdjacent {
+                topic_partition: topic_partition.clone(),
+                last: step.span,
+                next: span,
+            });
         }
         step.span = Span::new(step.span.start(), span.end()).unwrap_or(step.span);
         step.counts.add(counts);
@@ -76,7 +91,9 @@ impl Advance {
 
     /// Takes in another advance, whose spans must follow these (OFF-2).
     pub fn merge(&mut self, other: &Advance) -> Result<(), NotAdjacent> {
-        other.steps.iter().try_for_each(|(topic_partition, step)| self.extend(topic_partition, step.span, &step.counts))
+        other.steps.iter().try_for_each(|(topic_partition, step)| {
+            self.extend(topic_partition, step.span, &step.counts)
+        })
     }
 
     /// The steps in the order of their topic partitions.

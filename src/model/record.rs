@@ -45,8 +45,14 @@ impl<'a> Record<'a> {
     pub fn headers(&self) -> impl ExactSizeIterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let arena = self.arena;
         self.headers.iter().map(move |header| {
-            let name = arena.get(header.name.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("");
-            (name, header.value.clone().and_then(|range| arena.get(range)))
+            let name = arena
+                .get(header.name.clone())
+                .and_then(|bytes| std::str::from_utf8(bytes).ok())
+                .unwrap_or("");
+            (
+                name,
+                header.value.clone().and_then(|range| arena.get(range)),
+            )
         })
     }
 }
@@ -86,10 +92,18 @@ impl Records {
         let value = value.map(|bytes| self.store(bytes));
         let first_header = self.headers.len();
         for (name, value) in headers {
-            let header = Header { name: self.store(name.as_bytes()), value: value.map(|bytes| self.store(bytes)) };
+            let header = Header {
+                name: self.store(name.as_bytes()),
+                value: value.map(|bytes| self.store(bytes)),
+            };
             self.headers.push(header);
         }
-        self.entries.push(Entry { at, key, value, headers: first_header..self.headers.len() });
+        self.entries.push(Entry {
+            at,
+            key,
+            value,
+            headers: first_header..self.headers.len(),
+        });
     }
 
     fn store(&mut self, bytes: &[u8]) -> Range<usize> {
@@ -110,7 +124,9 @@ impl Records {
 
     /// The bytes held, with their bookkeeping.
     pub fn size_bytes(&self) -> usize {
-        self.arena.len() + self.entries.len() * size_of::<Entry>() + self.headers.len() * size_of::<Header>()
+        self.arena.len()
+            + self.entries.len() * size_of::<Entry>()
+            + self.headers.len() * size_of::<Header>()
     }
 
     /// The bytes of keys, values and headers as they came.

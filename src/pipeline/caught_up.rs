@@ -6,8 +6,13 @@ use std::collections::BTreeMap;
 use crate::model::offset::TopicPartition;
 
 /// Whether `committed` has reached every target.
-pub(super) fn is_caught_up(targets: &BTreeMap<TopicPartition, i64>, committed: &BTreeMap<TopicPartition, i64>) -> bool {
-    targets.iter().all(|(topic_partition, end)| committed.get(topic_partition).is_some_and(|at| at >= end))
+pub(super) fn is_caught_up(
+    targets: &BTreeMap<TopicPartition, i64>,
+    committed: &BTreeMap<TopicPartition, i64>,
+) -> bool {
+    targets
+        .iter()
+        .all(|(topic_partition, end)| committed.get(topic_partition).is_some_and(|at| at >= end))
 }
 
 #[cfg(test)]
@@ -15,7 +20,12 @@ mod tests {
     use super::*;
 
     fn check(targets: &[(i32, i64)], committed: &[(i32, i64)], expected: bool) {
-        let map = |pairs: &[(i32, i64)]| pairs.iter().map(|(number, at)| (TopicPartition::new("t", *number), *at)).collect();
+        let map = |pairs: &[(i32, i64)]| {
+            pairs
+                .iter()
+                .map(|(number, at)| (TopicPartition::new("t", *number), *at))
+                .collect()
+        };
         assert_eq!(is_caught_up(&map(targets), &map(committed)), expected);
     }
 

@@ -28,15 +28,35 @@ const SUPERSEDED_MAX: u64 = 10;
 /// What lanes and flushers tell the control thread.
 pub(super) enum FromWorker {
     /// A table has been read: its topic partitions begin here.
-    Opened { table: String, epoch: Epoch, starts: BTreeMap<TopicPartition, i64> },
+    Opened {
+        table: String,
+        epoch: Epoch,
+        starts: BTreeMap<TopicPartition, i64>,
+    },
     /// An epoch came to its end at a commit.
-    EpochEnded { table: String, epoch: Epoch, reason: String, superseded: bool },
+    EpochEnded {
+        table: String,
+        epoch: Epoch,
+        reason: String,
+        superseded: bool,
+    },
     /// A table needs a person.
-    Halted { table: String, epoch: Epoch, reason: String },
+    Halted {
+        table: String,
+        epoch: Epoch,
+        reason: String,
+    },
     /// A lane cannot go on with these for now; they continue from these offsets.
-    Parked { table: String, epoch: Epoch, positions: BTreeMap<TopicPartition, i64>, reason: String },
+    Parked {
+        table: String,
+        epoch: Epoch,
+        positions: BTreeMap<TopicPartition, i64>,
+        reason: String,
+    },
     /// A commit moved these.
-    Committed { offsets: BTreeMap<TopicPartition, i64> },
+    Committed {
+        offsets: BTreeMap<TopicPartition, i64>,
+    },
     /// Something outside is away.
     Trouble(String),
 }
@@ -117,7 +137,12 @@ impl Control {
 
     /// The tables that wait for a person.
     pub(super) fn suspended(&self) -> Vec<(String, String)> {
-        self.tables.iter().filter_map(|(name, table)| table.suspended.clone().map(|reason| (name.clone(), reason))).collect()
+        self.tables
+            .iter()
+            .filter_map(|(name, table)| {
+                table.suspended.clone().map(|reason| (name.clone(), reason))
+            })
+            .collect()
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), Error> {
@@ -126,7 +151,11 @@ impl Control {
             Event::Revoked(all) => self.revoked(&all, "the group took topic partitions back")?,
             Event::Lost(all) => self.revoked(&all, "the group lost this member")?,
             Event::Trouble(reason) => self.note_trouble(format!("kafka: {reason}")),
-            Event::Fatal(reason) => return Err(Error::Bug(format!("the kafka client cannot go on: {reason}"))),
+            Event::Fatal(reason) => {
+                return Err(Error::Bug(format!(
+                    "the kafka client cannot go on: {reason}"
+                )));
+            }
         }
         Ok(())
     }
@@ -150,9 +179,14 @@ impl Control {
         for topic_partition in &all {
             self.attach(topic_partition)?;
         }
-        let mut pending = Pending { topic_partitions: all.clone(), ..Pending::default() };
+        let mut pending = Pending {
+            topic_partitions: all.clone(),
+            ..Pending::default()
+        };
         for (name, wanted) in self.by_table(&all) {
-            let Some(table) = self.tables.get_mut(&name) else { continue };
+            let Some(table) = self.tables.get_mut(&name) else {
+                continue;
+            };
             table.owned.extend(wanted.iter().cloned());
             if table.suspended.is_some() {
                 continue;
@@ -166,7 +200,14 @@ impl Control {
                 }
             };
             table.epoch = Some(epoch.clone());
-            if table.flusher.try_send(FlusherCommand::Begin { epoch, topic_partitions: wanted }).is_err() {
+            if table
+                .flusher
+                .try_send(FlusherCommand::Begin {
+                    epoch,
+                    topic_partitions: wanted,
+                })
+                .is_err()
+            {
                 return Err(Error::Bug(format!("the flusher of table `{name}` is gone")));
             }
             pending.waiting.insert(name);
@@ -179,7 +220,9 @@ impl Control {
     }
 
     fn attach(&self, topic_partition: &TopicPartition) -> Result<(), Error> {
-        let Some(queue) = self.queues.get(self.lane_of(topic_partition)) else { return Ok(()) };
+        let Some(queue) = self.queues.get(self.lane_of(topic_partition)) else {
+            return Ok(());
+        };
         Ok(queue.attach(topic_partition)?)
     }
 
@@ -191,9 +234,20 @@ impl Control {
     fn by_table(&self, all: &[TopicPartition]) -> BTreeMap<String, Vec<TopicPartition>> {
         let mut grouped: BTreeMap<String, Vec<TopicPartition>> = BTreeMap::new();
         for topic_partition in all {
-            let owner = self.tables.iter().find(|(_, table)| table.share.plan.settings.topics.iter().any(|topic| **topic == *topic_partition.topic));
+            let owner = self.tables.iter().find(|(_, table)| {
+                table
+                    .share
+                    .plan
+                    .settings
+                    .topics
+                    .iter()
+                    .any(|topic| **topic == *topic_partition.topic)
+            });
             if let Some((name, _)) = owner {
-                grouped.entry(name.clone()).or_default().push(topic_partition.clone());
+                grouped
+                    .entry(name.clone())
+                    .or_default()
+                    .push(topic_partition.clone());
             }
         }
         grouped
@@ -201,12 +255,21 @@ impl Control {
 
     /// Answers the group once every table concerned has been read, or has been found to need a person.
     fn answer_assignment(&mut self) -> Result<(), Error> {
-        if self.pending.as_ref().is_none_or(|pending| !pending.waiting.is_empty()) {
+        if self
+            .pending
+            .as_ref()
+            .is_none_or(|pending| !pending.waiting.is_empty())
+        {
             return Ok(());
         }
-        let Some(pending) = self.pending.take() else { return Ok(()) };
-        let answer: BTreeMap<TopicPartition, Option<i64>> =
-            pending.topic_partitions.iter().map(|it| (it.clone(), pending.starts.get(it).copied())).collect();
+        let Some(pending) = self.pending.take() else {
+            return Ok(());
+        };
+        let answer: BTreeMap<TopicPartition, Option<i64>> = pending
+            .topic_partitions
+            .iter()
+            .map(|it| (it.clone(), pending.starts.get(it).copied()))
+            .collect();
         self.group.assign(&answer)?;
         self.status.set_joined(true);
         self.open_lanes(&pending.starts);
@@ -217,17 +280,29 @@ impl Control {
     fn open_lanes(&mut self, starts: &BTreeMap<TopicPartition, i64>) {
         let all: Vec<TopicPartition> = starts.keys().cloned().collect();
         for (name, wanted) in self.by_table(&all) {
-            let Some(table) = self.tables.get(&name) else { continue };
-            let Some(epoch) = table.epoch.clone().filter(Epoch::is_live) else { continue };
+            let Some(table) = self.tables.get(&name) else {
+                continue;
+            };
+            let Some(epoch) = table.epoch.clone().filter(Epoch::is_live) else {
+                continue;
+            };
             for topic_partition in wanted {
-                let Some(at) = starts.get(&topic_partition).copied() else { continue };
+                let Some(at) = starts.get(&topic_partition).copied() else {
+                    continue;
+                };
                 let lane = self.lanes.get(self.lane_of(&topic_partition));
-                let command = LaneCommand::Open { topic_partition, at, share: Arc::clone(&table.share), epoch: epoch.clone() };
+                let command = LaneCommand::Open {
+                    topic_partition,
+                    at,
+                    share: Arc::clone(&table.share),
+                    epoch: epoch.clone(),
+                };
                 if let Some(lane) = lane {
                     drop(lane.send(command));
                 }
             }
-            self.status.table(&name, |status| status.state = TableState::Running);
+            self.status
+                .table(&name, |status| status.state = TableState::Running);
         }
     }
 
@@ -270,12 +345,24 @@ impl Control {
 
     fn show_owned(&self, topic_partition: &TopicPartition, owned: bool) {
         for name in self.by_table(std::slice::from_ref(topic_partition)).keys() {
-            self.status.table(name, |table| table.topic_partitions.entry(topic_partition.clone()).or_default().owned = owned);
+            self.status.table(name, |table| {
+                table
+                    .topic_partitions
+                    .entry(topic_partition.clone())
+                    .or_default()
+                    .owned = owned
+            });
         }
     }
 
     fn end_epoch(&mut self, name: &str) {
-        let Some(epoch) = self.tables.get_mut(name).and_then(|table| table.epoch.take()) else { return };
+        let Some(epoch) = self
+            .tables
+            .get_mut(name)
+            .and_then(|table| table.epoch.take())
+        else {
+            return;
+        };
         epoch.end();
         for lane in &self.lanes {
             drop(lane.send(LaneCommand::EndEpoch(epoch.clone())));
@@ -287,10 +374,28 @@ impl Control {
 
     fn on_worker(&mut self, message: FromWorker) -> Result<(), Error> {
         match message {
-            FromWorker::Opened { table, epoch, starts } => self.opened(&table, &epoch, starts)?,
-            FromWorker::EpochEnded { table, epoch, reason, superseded } => self.epoch_ended(&table, &epoch, reason, superseded)?,
-            FromWorker::Halted { table, epoch, reason } => self.halted(&table, &epoch, reason)?,
-            FromWorker::Parked { table, epoch, positions, reason } => self.park(&table, epoch, positions, reason)?,
+            FromWorker::Opened {
+                table,
+                epoch,
+                starts,
+            } => self.opened(&table, &epoch, starts)?,
+            FromWorker::EpochEnded {
+                table,
+                epoch,
+                reason,
+                superseded,
+            } => self.epoch_ended(&table, &epoch, reason, superseded)?,
+            FromWorker::Halted {
+                table,
+                epoch,
+                reason,
+            } => self.halted(&table, &epoch, reason)?,
+            FromWorker::Parked {
+                table,
+                epoch,
+                positions,
+                reason,
+            } => self.park(&table, epoch, positions, reason)?,
             FromWorker::Committed { offsets } => {
                 self.trouble = None;
                 self.group.report_offsets(&offsets);
@@ -301,10 +406,18 @@ impl Control {
     }
 
     fn is_current(&self, name: &str, epoch: &Epoch) -> bool {
-        self.tables.get(name).and_then(|table| table.epoch.as_ref()).is_some_and(|current| current.same_as(epoch))
+        self.tables
+            .get(name)
+            .and_then(|table| table.epoch.as_ref())
+            .is_some_and(|current| current.same_as(epoch))
     }
 
-    fn opened(&mut self, name: &str, epoch: &Epoch, starts: BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+    fn opened(
+        &mut self,
+        name: &str,
+        epoch: &Epoch,
+        starts: BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), Error> {
         if !self.is_current(name, epoch) || !epoch.is_live() {
             return Ok(());
         }
@@ -322,23 +435,41 @@ impl Control {
         Ok(())
     }
 
-    fn epoch_ended(&mut self, name: &str, epoch: &Epoch, reason: String, superseded: bool) -> Result<(), Error> {
+    fn epoch_ended(
+        &mut self,
+        name: &str,
+        epoch: &Epoch,
+        reason: String,
+        superseded: bool,
+    ) -> Result<(), Error> {
         if !self.is_current(name, epoch) {
             return Ok(());
         }
         self.end_epoch(name);
-        tracing::warn!(table = name, reason, "the epoch ended at a commit; reading again from the table");
-        let Some(table) = self.tables.get_mut(name) else { return Ok(()) };
+        tracing::warn!(
+            table = name,
+            reason,
+            "the epoch ended at a commit; reading again from the table"
+        );
+        let Some(table) = self.tables.get_mut(name) else {
+            return Ok(());
+        };
         let times = table.share.count_superseded();
         if superseded {
             table.share.counters.conflicted();
             if times >= SUPERSEDED_MAX {
-                return Err(Error::Superseded { table: name.to_owned(), times: u32::try_from(times).unwrap_or(u32::MAX), reason });
+                return Err(Error::Superseded {
+                    table: name.to_owned(),
+                    times: u32::try_from(times).unwrap_or(u32::MAX),
+                    reason,
+                });
             }
         }
         table.parked.clear();
         let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
-        table.reopen_at = Some(self.clock.now().after(back_off(u32::try_from(times).unwrap_or(0).saturating_sub(1))));
+        table.reopen_at = Some(self.clock.now().after(back_off(
+            u32::try_from(times).unwrap_or(0).saturating_sub(1),
+        )));
         Ok(self.group.pause(&paused)?)
     }
 
@@ -348,25 +479,40 @@ impl Control {
         }
         self.end_epoch(name);
         tracing::error!(table = name, reason, "table suspended");
-        self.status.table(name, |table| table.state = TableState::Suspended(reason.clone()));
-        let Some(table) = self.tables.get_mut(name) else { return Ok(()) };
+        self.status.table(name, |table| {
+            table.state = TableState::Suspended(reason.clone())
+        });
+        let Some(table) = self.tables.get_mut(name) else {
+            return Ok(());
+        };
         table.suspended = Some(reason);
         table.parked.clear();
         let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
         Ok(self.group.pause(&paused)?)
     }
 
-    fn park(&mut self, name: &str, epoch: Epoch, positions: BTreeMap<TopicPartition, i64>, reason: String) -> Result<(), Error> {
+    fn park(
+        &mut self,
+        name: &str,
+        epoch: Epoch,
+        positions: BTreeMap<TopicPartition, i64>,
+        reason: String,
+    ) -> Result<(), Error> {
         if !self.is_current(name, &epoch) {
             return Ok(());
         }
         self.note_trouble(format!("table `{name}`: {reason}"));
-        self.status.set_trouble(Some(format!("table `{name}`: {reason}")));
+        self.status
+            .set_trouble(Some(format!("table `{name}`: {reason}")));
         let all: Vec<TopicPartition> = positions.keys().cloned().collect();
         self.group.pause(&all)?;
         let until = self.clock.now().after(Duration::from_secs(1));
         if let Some(table) = self.tables.get_mut(name) {
-            table.parked.push(Parked { epoch, positions, until });
+            table.parked.push(Parked {
+                epoch,
+                positions,
+                until,
+            });
         }
         Ok(())
     }
@@ -378,7 +524,9 @@ impl Control {
         for table in self.tables.values_mut() {
             let current = table.epoch.clone();
             table.parked.retain(|parked| {
-                let live = current.as_ref().is_some_and(|epoch| epoch.same_as(&parked.epoch));
+                let live = current
+                    .as_ref()
+                    .is_some_and(|epoch| epoch.same_as(&parked.epoch));
                 if live && parked.until <= now {
                     due.extend(parked.positions.clone());
                 }
@@ -397,13 +545,19 @@ impl Control {
     fn reopen_due(&mut self) {
         let now = self.clock.now();
         for table in self.tables.values_mut() {
-            if table.suspended.is_some() || table.owned.is_empty() || table.reopen_at.is_none_or(|at| at > now) {
+            if table.suspended.is_some()
+                || table.owned.is_empty()
+                || table.reopen_at.is_none_or(|at| at > now)
+            {
                 continue;
             }
             table.reopen_at = None;
             self.epochs += 1;
             let epoch = Epoch::begin(self.epochs);
-            let command = FlusherCommand::Begin { epoch: epoch.clone(), topic_partitions: table.owned.iter().cloned().collect() };
+            let command = FlusherCommand::Begin {
+                epoch: epoch.clone(),
+                topic_partitions: table.owned.iter().cloned().collect(),
+            };
             if table.flusher.try_send(command).is_ok() {
                 table.epoch = Some(epoch);
             } else {

@@ -57,7 +57,9 @@ pub enum Error {
         tables: Vec<(String, String)>,
     },
     /// Others keep taking over.
-    #[error("table `{table}`: superseded {times} times in a row without a commit of ours; another consumer writes the same topic partitions: {reason}")]
+    #[error(
+        "table `{table}`: superseded {times} times in a row without a commit of ours; another consumer writes the same topic partitions: {reason}"
+    )]
     Superseded {
         /// Its name.
         table: String,
@@ -75,7 +77,9 @@ pub enum Error {
         reason: String,
     },
     /// The drain did not end within its bound.
-    #[error("the drain did not end within shutdown_grace ({grace_s} s); what was not committed is read again on the next start")]
+    #[error(
+        "the drain did not end within shutdown_grace ({grace_s} s); what was not committed is read again on the next start"
+    )]
     Grace {
         /// The bound in seconds.
         grace_s: u64,
@@ -86,7 +90,10 @@ pub enum Error {
 }
 
 fn suspended_sentence(tables: &[(String, String)]) -> String {
-    let parts: Vec<String> = tables.iter().map(|(name, reason)| format!("table `{name}` is suspended: {reason}")).collect();
+    let parts: Vec<String> = tables
+        .iter()
+        .map(|(name, reason)| format!("table `{name}` is suspended: {reason}"))
+        .collect();
     parts.join("; ")
 }
 

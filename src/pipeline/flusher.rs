@@ -35,7 +35,10 @@ const IDLE: Duration = Duration::from_millis(200);
 /// What the flusher is told.
 pub(super) enum FlusherCommand {
     /// Read the table afresh and say where these begin.
-    Begin { epoch: Epoch, topic_partitions: Vec<TopicPartition> },
+    Begin {
+        epoch: Epoch,
+        topic_partitions: Vec<TopicPartition>,
+    },
     /// Commit what there is, then say so.
     Drain { reply: oneshot::Sender<()> },
     /// Read the table without an epoch, to see how far others are.
@@ -147,14 +150,23 @@ impl Flusher {
             Ok(()) => {
                 self.share.set_committed(starts.clone());
                 self.state.epoch = Some(epoch.clone());
-                self.tell(FromWorker::Opened { table: self.share.name().to_owned(), epoch, starts }).await;
+                self.tell(FromWorker::Opened {
+                    table: self.share.name().to_owned(),
+                    epoch,
+                    starts,
+                })
+                .await;
             }
             Err(reason) => self.halted(&epoch, reason),
         }
     }
 
     /// A stored offset outside of the log is a hole, never a jump (OFF-7).
-    async fn check_against_logs(&self, epoch: &Epoch, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), String> {
+    async fn check_against_logs(
+        &self,
+        epoch: &Epoch,
+        starts: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), String> {
         for (topic_partition, offset) in starts {
             let mut attempt = 0;
             while epoch.is_live() {
@@ -163,7 +175,11 @@ impl Flusher {
                 match answer {
                     Ok(Ok(marks)) => {
                         self.status.table(self.share.name(), |table| {
-                            table.topic_partitions.entry(topic_partition.clone()).or_default().end = Some(marks.high);
+                            table
+                                .topic_partitions
+                                .entry(topic_partition.clone())
+                                .or_default()
+                                .end = Some(marks.high);
                         });
                         judge_position(topic_partition, *offset, marks.low, marks.high)?;
                         break;
@@ -182,7 +198,9 @@ impl Flusher {
     fn next_look(&self) -> Duration {
         match self.decide() {
             Next::Flush(_) => Duration::ZERO,
-            Next::Wait(Some(until)) => until.since(self.clock.now()).clamp(Duration::from_millis(1), IDLE),
+            Next::Wait(Some(until)) => until
+                .since(self.clock.now())
+                .clamp(Duration::from_millis(1), IDLE),
             Next::Wait(None) => IDLE,
         }
     }
@@ -206,19 +224,32 @@ impl Flusher {
             pool_bytes: self.pool.limit_bytes(),
             flush_estimate: self.state.estimate.next(),
         };
-        match flush_policy::decide(&state, &Limits::from(&self.share.plan.settings), self.clock.now()) {
+        match flush_policy::decide(
+            &state,
+            &Limits::from(&self.share.plan.settings),
+            self.clock.now(),
+        ) {
             Decision::Wait(until) => Next::Wait(until),
             Decision::Flush(reason) => Next::Flush(reason.name()),
         }
     }
 
     fn reached_targets(&self, positions: &BTreeMap<TopicPartition, i64>) -> bool {
-        let Some(targets) = &self.targets else { return false };
-        !positions.is_empty() && positions.iter().all(|(topic_partition, at)| targets.get(topic_partition).is_none_or(|target| at >= target))
+        let Some(targets) = &self.targets else {
+            return false;
+        };
+        !positions.is_empty()
+            && positions.iter().all(|(topic_partition, at)| {
+                targets
+                    .get(topic_partition)
+                    .is_none_or(|target| at >= target)
+            })
     }
 
     async fn look(&mut self) {
-        let Next::Flush(reason) = self.decide() else { return };
+        let Next::Flush(reason) = self.decide() else {
+            return;
+        };
         self.flush(reason).await;
         let halted = self.share.total().halted;
         if let (Some(reason), Some(epoch)) = (halted, self.epoch()) {
@@ -246,7 +277,13 @@ impl Flusher {
             Err(Failed::Epoch { reason, superseded }) => {
                 epoch.end();
                 self.state.epoch = None;
-                self.tell(FromWorker::EpochEnded { table: self.share.name().to_owned(), epoch, reason, superseded }).await;
+                self.tell(FromWorker::EpochEnded {
+                    table: self.share.name().to_owned(),
+                    epoch,
+                    reason,
+                    superseded,
+                })
+                .await;
             }
             Err(Failed::Halt(reason)) => self.halted(&epoch, reason),
         }
@@ -261,7 +298,11 @@ impl Flusher {
         let files = self.encode(sealed.batches, sealed.encoders).await?;
         let files = self.upload(epoch, files).await?;
         drop(sealed.permits);
-        let append = Append { epoch: epoch.clone(), advance, files };
+        let append = Append {
+            epoch: epoch.clone(),
+            advance,
+            files,
+        };
         let began = self.clock.now();
         let outcome = self.table.commit(&append, &self.app_name).await;
         match outcome {
@@ -269,8 +310,16 @@ impl Flusher {
                 self.committed(&append, version, began);
                 Ok(Some(version))
             }
-            CommitOutcome::Superseded(reason) => Err(Failed::Epoch { reason, superseded: true }),
-            CommitOutcome::Conflict(reason) | CommitOutcome::Unknown(reason) => Err(Failed::Epoch { reason, superseded: false }),
+            CommitOutcome::Superseded(reason) => Err(Failed::Epoch {
+                reason,
+                superseded: true,
+            }),
+            CommitOutcome::Conflict(reason) | CommitOutcome::Unknown(reason) => {
+                Err(Failed::Epoch {
+                    reason,
+                    superseded: false,
+                })
+            }
         }
     }
 
@@ -279,19 +328,33 @@ impl Flusher {
         let mut replies = Vec::new();
         for lane in &self.lanes {
             let (reply, answer) = oneshot::channel();
-            let command = LaneCommand::Seal { table: self.share.name().to_owned(), epoch: epoch.clone(), reply };
+            let command = LaneCommand::Seal {
+                table: self.share.name().to_owned(),
+                epoch: epoch.clone(),
+                reply,
+            };
             if lane.try_send(command).is_err() {
-                return Err(Failed::Epoch { reason: "a lane does not take commands".to_owned(), superseded: false });
+                return Err(Failed::Epoch {
+                    reason: "a lane does not take commands".to_owned(),
+                    superseded: false,
+                });
             }
             replies.push(answer);
         }
         let mut all = Gathered::default();
         for answer in replies {
             let Ok(handed) = answer.await else {
-                return Err(Failed::Epoch { reason: "a lane ended while it sealed".to_owned(), superseded: false });
+                return Err(Failed::Epoch {
+                    reason: "a lane ended while it sealed".to_owned(),
+                    superseded: false,
+                });
             };
-            let Some(Handed { sealed, encoder }) = handed else { continue };
-            all.advance.merge(&sealed.advance).map_err(|error| Failed::Halt(error.to_string()))?;
+            let Some(Handed { sealed, encoder }) = handed else {
+                continue;
+            };
+            all.advance
+                .merge(&sealed.advance)
+                .map_err(|error| Failed::Halt(error.to_string()))?;
             all.batches.extend(sealed.batches);
             all.permits.extend(sealed.permits);
             all.encoders.extend(encoder);
@@ -300,7 +363,11 @@ impl Flusher {
     }
 
     /// Finishes the lanes' files, and puts what did not fill one into as few as possible.
-    async fn encode(&self, batches: Vec<RecordBatch>, mut encoders: Vec<Encoder>) -> Result<Vec<EncodedFile>, Failed> {
+    async fn encode(
+        &self,
+        batches: Vec<RecordBatch>,
+        mut encoders: Vec<Encoder>,
+    ) -> Result<Vec<EncodedFile>, Failed> {
         let layout = Arc::clone(&self.share.plan.layout);
         let work = move || -> Result<Vec<EncodedFile>, writer::Error> {
             if !batches.is_empty() {
@@ -319,18 +386,32 @@ impl Flusher {
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(files)) => Ok(files),
             Ok(Err(error)) => Err(Failed::Halt(error.to_string())),
-            Err(error) => Err(Failed::Halt(format!("encoding ended early: {error}; please report this"))),
+            Err(error) => Err(Failed::Halt(format!(
+                "encoding ended early: {error}; please report this"
+            ))),
         }
     }
 
     /// Uploads until the store takes the files or the epoch ends: a store that is away never rejects, skips or advances (ENV-1).
-    async fn upload(&self, epoch: &Epoch, files: Vec<EncodedFile>) -> Result<Vec<StagedFile>, Failed> {
+    async fn upload(
+        &self,
+        epoch: &Epoch,
+        files: Vec<EncodedFile>,
+    ) -> Result<Vec<StagedFile>, Failed> {
         let objects = self.share.plan.store.objects();
         let root = self.share.plan.store.url().to_file_path().ok();
         let mut attempt = 0;
         let mut troubled = false;
         while epoch.is_live() {
-            match writer::upload(&objects, root.as_deref(), files.clone(), &self.clock, PARALLEL_UPLOADS).await {
+            match writer::upload(
+                &objects,
+                root.as_deref(),
+                files.clone(),
+                &self.clock,
+                PARALLEL_UPLOADS,
+            )
+            .await
+            {
                 Ok(staged) => {
                     if troubled {
                         self.status.set_trouble(None);
@@ -346,19 +427,32 @@ impl Flusher {
                 Err(error) => return Err(Failed::Halt(error.to_string())),
             }
         }
-        Err(Failed::Epoch { reason: "the topic partitions were given back".to_owned(), superseded: false })
+        Err(Failed::Epoch {
+            reason: "the topic partitions were given back".to_owned(),
+            superseded: false,
+        })
     }
 
     fn committed(&self, append: &Append, version: u64, began: Instant) {
         let name = self.share.name();
-        let offsets: BTreeMap<TopicPartition, i64> =
-            append.advance.steps().map(|(topic_partition, step)| (topic_partition.clone(), step.span.end())).collect();
+        let offsets: BTreeMap<TopicPartition, i64> = append
+            .advance
+            .steps()
+            .map(|(topic_partition, step)| (topic_partition.clone(), step.span.end()))
+            .collect();
         self.share.set_committed(offsets.clone());
         let counters = &self.share.counters;
         counters.commit_took(self.clock.now().since(began));
-        let skipped = append.advance.steps().map(|(_, step)| step.counts.skipped).sum();
+        let skipped = append
+            .advance
+            .steps()
+            .map(|(_, step)| step.counts.skipped)
+            .sum();
         counters.committed(append.advance.rows(), skipped);
-        counters.written(u64::try_from(append.files.len()).unwrap_or(0), append.files.iter().map(|file| file.size_bytes).sum());
+        counters.written(
+            u64::try_from(append.files.len()).unwrap_or(0),
+            append.files.iter().map(|file| file.size_bytes).sum(),
+        );
         let now_ms = self.clock.wall_ms();
         self.status.table(name, |table| {
             table.version = Some(version);
@@ -368,7 +462,11 @@ impl Flusher {
                 table.rows += step.counts.rows;
                 table.rejects += step.counts.rejects;
                 table.skipped += step.counts.skipped;
-                table.topic_partitions.entry(topic_partition.clone()).or_default().committed = Some(step.span.end());
+                table
+                    .topic_partitions
+                    .entry(topic_partition.clone())
+                    .or_default()
+                    .committed = Some(step.span.end());
             }
             table.valid_through_ms = self.table.valid_through_ms().or(table.valid_through_ms);
         });
@@ -382,11 +480,15 @@ impl Flusher {
         let (checkpoints, name) = (Arc::clone(&self.checkpoints), self.share.name().to_owned());
         #[expect(clippy::disallowed_methods, reason = "pipeline spawns")]
         tokio::spawn(async move {
-            let Ok(mut checkpoints) = checkpoints.try_lock() else { return };
+            let Ok(mut checkpoints) = checkpoints.try_lock() else {
+                return;
+            };
             match checkpoints.checkpoint_if_due(version).await {
                 Ok(Some(version)) => tracing::info!(table = name, version, "checkpoint written"),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(table = name, version, %error, "a checkpoint was not written; it is tried again at the next commit"),
+                Err(error) => {
+                    tracing::warn!(table = name, version, %error, "a checkpoint was not written; it is tried again at the next commit")
+                }
             }
         });
     }
@@ -395,13 +497,19 @@ impl Flusher {
         if self.epoch().is_some() {
             // Within an epoch the base moves by commits; the offsets of topic partitions that others own are read beside it.
             if let Ok(Some(other)) = Table::load(&self.share.plan.store, &self.clock).await {
-                self.share.set_committed(all_committed(&other).into_iter().filter(|(it, _)| !self.owned(it)));
+                self.share.set_committed(
+                    all_committed(&other)
+                        .into_iter()
+                        .filter(|(it, _)| !self.owned(it)),
+                );
             }
             return;
         }
         match self.table.refresh().await {
             Ok(()) => self.show_table(),
-            Err(error) => tracing::debug!(table = self.share.name(), %error, "the table was not refreshed"),
+            Err(error) => {
+                tracing::debug!(table = self.share.name(), %error, "the table was not refreshed")
+            }
         }
     }
 
@@ -415,7 +523,11 @@ impl Flusher {
             status.version = Some(self.table.version());
             status.valid_through_ms = self.table.valid_through_ms().or(status.valid_through_ms);
             for (topic_partition, offset) in &committed {
-                status.topic_partitions.entry(topic_partition.clone()).or_default().committed = Some(*offset);
+                status
+                    .topic_partitions
+                    .entry(topic_partition.clone())
+                    .or_default()
+                    .committed = Some(*offset);
             }
         });
         self.share.set_committed(committed);
@@ -430,7 +542,11 @@ impl Flusher {
     fn halted(&mut self, epoch: &Epoch, reason: String) {
         epoch.end();
         self.state.epoch = None;
-        let message = FromWorker::Halted { table: self.share.name().to_owned(), epoch: epoch.clone(), reason };
+        let message = FromWorker::Halted {
+            table: self.share.name().to_owned(),
+            epoch: epoch.clone(),
+            reason,
+        };
         let to_control = self.to_control.clone();
         // The channel is bounded and the control thread always drains it, so this waits at most for its next turn.
         tokio::task::block_in_place(move || drop(to_control.send(message)));
@@ -444,11 +560,22 @@ impl Flusher {
 
 fn all_committed(table: &Table) -> BTreeMap<TopicPartition, i64> {
     let all = table.sources().topic_partitions();
-    all.filter_map(|(topic_partition, _)| table.committed(&topic_partition).ok().map(|offset| (topic_partition, offset))).collect()
+    all.filter_map(|(topic_partition, _)| {
+        table
+            .committed(&topic_partition)
+            .ok()
+            .map(|offset| (topic_partition, offset))
+    })
+    .collect()
 }
 
 /// Says whether a stored position can be read on from; else names the hole (OFF-7).
-fn judge_position(topic_partition: &TopicPartition, offset: i64, low: i64, high: i64) -> Result<(), String> {
+fn judge_position(
+    topic_partition: &TopicPartition,
+    offset: i64,
+    low: i64,
+    high: i64,
+) -> Result<(), String> {
     if offset < low {
         return Err(format!(
             "the table has read {topic_partition} up to offset {offset}, but the log now begins at {low}: offsets [{offset}, {low}) are gone (retention overtook the sink)"

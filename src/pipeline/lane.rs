@@ -34,11 +34,20 @@ const STARVED: Duration = Duration::from_secs(5);
 /// What a lane is told.
 pub(super) enum LaneCommand {
     /// Take records of a topic partition from `at` on.
-    Open { topic_partition: TopicPartition, at: i64, share: Arc<Share>, epoch: Epoch },
+    Open {
+        topic_partition: TopicPartition,
+        at: i64,
+        share: Arc<Share>,
+        epoch: Epoch,
+    },
     /// Drop everything under this epoch.
     EndEpoch(Epoch),
     /// Hand over what waits for the flush.
-    Seal { table: String, epoch: Epoch, reply: oneshot::Sender<Option<Handed>> },
+    Seal {
+        table: String,
+        epoch: Epoch,
+        reply: oneshot::Sender<Option<Handed>>,
+    },
     /// Drop everything and end.
     Stop,
 }
@@ -86,7 +95,13 @@ struct LaneTable {
 
 /// Runs a lane until it is told to stop.
 pub(super) fn run(ctx: LaneContext, queue: LaneQueue, commands: &Receiver<LaneCommand>) {
-    let mut lane = Lane { ctx, queue, tables: BTreeMap::new(), open: BTreeMap::new(), starved_since: None };
+    let mut lane = Lane {
+        ctx,
+        queue,
+        tables: BTreeMap::new(),
+        open: BTreeMap::new(),
+        starved_since: None,
+    };
     loop {
         loop {
             match commands.try_recv() {
@@ -106,9 +121,18 @@ pub(super) fn run(ctx: LaneContext, queue: LaneQueue, commands: &Receiver<LaneCo
 impl Lane {
     fn obey(&mut self, command: LaneCommand) {
         match command {
-            LaneCommand::Open { topic_partition, at, share, epoch } => self.begin(topic_partition, at, &share, &epoch),
+            LaneCommand::Open {
+                topic_partition,
+                at,
+                share,
+                epoch,
+            } => self.begin(topic_partition, at, &share, &epoch),
             LaneCommand::EndEpoch(epoch) => self.end(&epoch),
-            LaneCommand::Seal { table, epoch, reply } => {
+            LaneCommand::Seal {
+                table,
+                epoch,
+                reply,
+            } => {
                 let sealed = self.seal(&table, &epoch);
                 // A flusher that went away has dropped its epoch: what was sealed for it is read again.
                 drop(reply.send(sealed));
@@ -117,12 +141,21 @@ impl Lane {
         }
     }
 
-    fn begin(&mut self, topic_partition: TopicPartition, at: i64, share: &Arc<Share>, epoch: &Epoch) {
+    fn begin(
+        &mut self,
+        topic_partition: TopicPartition,
+        at: i64,
+        share: &Arc<Share>,
+        epoch: &Epoch,
+    ) {
         if !epoch.is_live() {
             return;
         }
         let name = share.name().to_owned();
-        let stale = self.tables.get(&name).is_none_or(|table| !table.epoch.same_as(epoch));
+        let stale = self
+            .tables
+            .get(&name)
+            .is_none_or(|table| !table.epoch.same_as(epoch));
         if stale {
             match share.plan.decoder(&self.ctx.clock) {
                 Ok(decoder) => {
@@ -140,18 +173,32 @@ impl Lane {
                 }
                 Err(error) => {
                     let reason = error.to_string();
-                    self.tell(FromWorker::Halted { table: name, epoch: epoch.clone(), reason });
+                    self.tell(FromWorker::Halted {
+                        table: name,
+                        epoch: epoch.clone(),
+                        reason,
+                    });
                     return;
                 }
             }
         }
-        self.open.insert(topic_partition, Open { table: name.clone(), position: at });
+        self.open.insert(
+            topic_partition,
+            Open {
+                table: name.clone(),
+                position: at,
+            },
+        );
         self.publish(&name);
     }
 
     fn end(&mut self, epoch: &Epoch) {
-        let ended: Vec<String> =
-            self.tables.iter().filter(|(_, table)| table.epoch.same_as(epoch)).map(|(name, _)| name.clone()).collect();
+        let ended: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|(_, table)| table.epoch.same_as(epoch))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in ended {
             if let Some(table) = self.tables.remove(&name) {
                 table.share.set_lane(self.ctx.number, LaneState::default());
@@ -183,31 +230,67 @@ impl Lane {
     }
 
     fn take(&mut self, fetch: Fetch) {
-        let Some(open) = self.open.get(&fetch.topic_partition) else { return };
+        let Some(open) = self.open.get(&fetch.topic_partition) else {
+            return;
+        };
         let (name, position) = (open.table.clone(), open.position);
         if let Some(error) = fetch.error {
             self.fetch_failed(&name, &fetch.topic_partition, position, error);
             return;
         }
-        let from = fetch.records.iter_from(0).take_while(|record| record.at.offset < position).count();
-        let last = fetch.records.len().checked_sub(1).and_then(|index| fetch.records.get(index)).map(|record| record.at.offset + 1);
+        let from = fetch
+            .records
+            .iter_from(0)
+            .take_while(|record| record.at.offset < position)
+            .count();
+        let last = fetch
+            .records
+            .len()
+            .checked_sub(1)
+            .and_then(|index| fetch.records.get(index))
+            .map(|record| record.at.offset + 1);
         let reached = last.max(fetch.end).unwrap_or(position).max(position);
-        let Ok(span) = Span::new(position, reached) else { return };
+        let Ok(span) = Span::new(position, reached) else {
+            return;
+        };
         if let Some(end) = fetch.end {
-            self.ctx.status.table(&name, |table| table.topic_partitions.entry(fetch.topic_partition.clone()).or_default().end = Some(end));
+            self.ctx.status.table(&name, |table| {
+                table
+                    .topic_partitions
+                    .entry(fetch.topic_partition.clone())
+                    .or_default()
+                    .end = Some(end)
+            });
         }
         if span.is_empty() {
             return;
         }
-        let Some(table) = self.tables.get(&name) else { return };
+        let Some(table) = self.tables.get(&name) else {
+            return;
+        };
         let bytes = to_u64(fetch.records.size_bytes());
         let permit = self.ctx.pool.hold(bytes);
-        table.share.counters.read(to_u64(fetch.records.len()), to_u64(fetch.records.payload_bytes()));
-        let raw = RawBatch { epoch: table.epoch.clone(), topic_partition: fetch.topic_partition, span, records: fetch.records, permit };
+        table.share.counters.read(
+            to_u64(fetch.records.len()),
+            to_u64(fetch.records.payload_bytes()),
+        );
+        let raw = RawBatch {
+            epoch: table.epoch.clone(),
+            topic_partition: fetch.topic_partition,
+            span,
+            records: fetch.records,
+            permit,
+        };
         self.decode(&name, &raw, from);
     }
 
-    fn fetch_failed(&mut self, name: &str, topic_partition: &TopicPartition, position: i64, error: FetchError) {
+    fn fetch_failed(
+        &mut self,
+        name: &str,
+        topic_partition: &TopicPartition,
+        position: i64,
+        error: FetchError,
+    ) {
         if error.offset_out_of_range {
             let reason = format!(
                 "offset {position} of {topic_partition} lies outside of its log ({}): records were deleted or the log was truncated; nothing is skipped (OFF-7)",
@@ -215,26 +298,54 @@ impl Lane {
             );
             self.halt(name, reason);
         } else {
-            self.park(name, format!("kafka does not deliver {topic_partition}: {}", error.reason));
+            self.park(
+                name,
+                format!("kafka does not deliver {topic_partition}: {}", error.reason),
+            );
         }
     }
 
     /// Decodes a raw batch from index `from`, as far as it goes.
     fn decode(&mut self, name: &str, raw: &RawBatch, mut from: usize) {
         loop {
-            let Some(table) = self.tables.get_mut(name) else { return };
+            let Some(table) = self.tables.get_mut(name) else {
+                return;
+            };
             if table.halted.is_some() {
                 return;
             }
-            let appended = table.decoder.append(&raw.topic_partition, &raw.records, from);
+            let appended = table
+                .decoder
+                .append(&raw.topic_partition, &raw.records, from);
             if usize::try_from(appended.counts.polled()).ok() != appended.taken.checked_sub(from) {
-                self.halt(name, format!("{} records of {} were polled and {:?} accounted for (DEC-1)", appended.taken - from, raw.topic_partition, appended.counts));
+                self.halt(
+                    name,
+                    format!(
+                        "{} records of {} were polled and {:?} accounted for (DEC-1)",
+                        appended.taken - from,
+                        raw.topic_partition,
+                        appended.counts
+                    ),
+                );
                 return;
             }
-            let start = self.open.get(&raw.topic_partition).map_or(raw.span.start(), |open| open.position);
-            let next = raw.records.get(appended.taken).map(|record| record.at.offset);
-            let Ok(span) = Span::new(start, next.unwrap_or(raw.span.end())) else { return };
-            if let Err(error) = table.account(&raw.topic_partition, span, &appended.counts, self.ctx.clock.now()) {
+            let start = self
+                .open
+                .get(&raw.topic_partition)
+                .map_or(raw.span.start(), |open| open.position);
+            let next = raw
+                .records
+                .get(appended.taken)
+                .map(|record| record.at.offset);
+            let Ok(span) = Span::new(start, next.unwrap_or(raw.span.end())) else {
+                return;
+            };
+            if let Err(error) = table.account(
+                &raw.topic_partition,
+                span,
+                &appended.counts,
+                self.ctx.clock.now(),
+            ) {
                 self.halt(name, error);
                 return;
             }
@@ -245,13 +356,20 @@ impl Lane {
             from = appended.taken;
             self.note_rejects(name, &appended.rejects);
             if appended.ignored_fields > 0 {
-                self.ctx.status.table(name, |table| table.ignored_fields += appended.ignored_fields);
+                self.ctx.status.table(name, |table| {
+                    table.ignored_fields += appended.ignored_fields
+                });
             }
             if let Some(stalled) = appended.stalled {
                 self.park(name, stalled.to_string());
                 return;
             }
-            if from < raw.records.len() && let Some(reject) = appended.rejects.last().filter(|reject| Some(reject.offset) == next) {
+            if from < raw.records.len()
+                && let Some(reject) = appended
+                    .rejects
+                    .last()
+                    .filter(|reject| Some(reject.offset) == next)
+            {
                 let reason = suspension(reject);
                 self.halt(name, reason);
                 return;
@@ -263,8 +381,20 @@ impl Lane {
             if next.is_none() {
                 break;
             }
-            if !progressed && self.tables.get(name).is_some_and(|table| table.decoder.rows() == 0) {
-                self.halt(name, format!("the decoder does not get past {} offset {}", raw.topic_partition, span.end()));
+            if !progressed
+                && self
+                    .tables
+                    .get(name)
+                    .is_some_and(|table| table.decoder.rows() == 0)
+            {
+                self.halt(
+                    name,
+                    format!(
+                        "the decoder does not get past {} offset {}",
+                        raw.topic_partition,
+                        span.end()
+                    ),
+                );
                 return;
             }
             if !progressed && let Err(reason) = self.cut(name) {
@@ -280,7 +410,9 @@ impl Lane {
             return;
         }
         if let Some(table) = self.tables.get(name) {
-            rejects.iter().for_each(|reject| table.share.counters.rejected(reject.code, 1));
+            rejects
+                .iter()
+                .for_each(|reject| table.share.counters.rejected(reject.code, 1));
         }
         self.ctx.status.rejected(name, rejects);
         if let Some(reject) = rejects.first() {
@@ -300,7 +432,9 @@ impl Lane {
 
     /// Turns decoded rows into a batch when there are enough of them, and feeds the encoder while rows arrive.
     fn roll(&mut self, name: &str) -> Result<(), String> {
-        let Some(table) = self.tables.get_mut(name) else { return Ok(()) };
+        let Some(table) = self.tables.get_mut(name) else {
+            return Ok(());
+        };
         if table.decoder.rows() < BATCH_ROWS {
             return Ok(());
         }
@@ -313,14 +447,19 @@ impl Lane {
 
     /// Hands over what waits, even if the table halted: what precedes the halt is good.
     fn seal(&mut self, name: &str, epoch: &Epoch) -> Option<Handed> {
-        let table = self.tables.get_mut(name).filter(|table| table.epoch.same_as(epoch) && epoch.is_live())?;
+        let table = self
+            .tables
+            .get_mut(name)
+            .filter(|table| table.epoch.same_as(epoch) && epoch.is_live())?;
         if let Err(reason) = table.take_rows() {
             self.halt(name, reason);
             return None;
         }
         let mut sealed = table.accumulator.seal();
         let encoder = table.encoder.take();
-        sealed.permits.push(std::mem::replace(&mut table.permit, self.ctx.pool.hold(0)));
+        sealed
+            .permits
+            .push(std::mem::replace(&mut table.permit, self.ctx.pool.hold(0)));
         self.publish(name);
         Some(Handed { sealed, encoder })
     }
@@ -350,7 +489,12 @@ impl Lane {
         if let Some(epoch) = self.tables.get(name).map(|table| table.epoch.clone())
             && !positions.is_empty()
         {
-            self.tell(FromWorker::Parked { table: name.to_owned(), epoch, positions, reason });
+            self.tell(FromWorker::Parked {
+                table: name.to_owned(),
+                epoch,
+                positions,
+                reason,
+            });
         }
     }
 
@@ -362,13 +506,18 @@ impl Lane {
     /// Shows where this lane stands, and squares the memory it holds.
     fn publish(&mut self, name: &str) {
         let number = self.ctx.number;
-        let Some(table) = self.tables.get_mut(name) else { return };
+        let Some(table) = self.tables.get_mut(name) else {
+            return;
+        };
         let held = table.held_bytes();
         table.permit.resize(held);
         let state = LaneState {
             rows: table.accumulator.rows(),
             bytes: held,
-            largest_file_bytes: table.encoder.as_ref().map_or(0, Encoder::largest_file_bytes),
+            largest_file_bytes: table
+                .encoder
+                .as_ref()
+                .map_or(0, Encoder::largest_file_bytes),
             moved: !table.accumulator.is_empty(),
             oldest_arrival: table.accumulator.oldest_arrival(),
             oldest_rowless: table.accumulator.oldest_rowless(),
@@ -381,7 +530,8 @@ impl Lane {
             halted: table.halted.clone(),
         };
         let settings = &table.share.plan.settings;
-        let full = state.rows >= settings.flush.rows || state.largest_file_bytes >= settings.flush.file_size_bytes;
+        let full = state.rows >= settings.flush.rows
+            || state.largest_file_bytes >= settings.flush.file_size_bytes;
         table.share.set_lane(number, state);
         if full {
             table.share.wake.notify_one();
@@ -390,11 +540,27 @@ impl Lane {
 }
 
 impl LaneTable {
-    fn account(&mut self, topic_partition: &TopicPartition, span: Span, counts: &Counts, arrival: Instant) -> Result<(), String> {
+    fn account(
+        &mut self,
+        topic_partition: &TopicPartition,
+        span: Span,
+        counts: &Counts,
+        arrival: Instant,
+    ) -> Result<(), String> {
         let mut advance = Advance::default();
-        advance.extend(topic_partition, span, counts).map_err(|error| error.to_string())?;
-        let part = Part { epoch: &self.epoch, advance: &advance, batch: None, permit: None, arrival };
-        self.accumulator.push(part).map_err(|error| error.to_string())
+        advance
+            .extend(topic_partition, span, counts)
+            .map_err(|error| error.to_string())?;
+        let part = Part {
+            epoch: &self.epoch,
+            advance: &advance,
+            batch: None,
+            permit: None,
+            arrival,
+        };
+        self.accumulator
+            .push(part)
+            .map_err(|error| error.to_string())
     }
 
     fn take_rows(&mut self) -> Result<(), String> {
@@ -411,7 +577,9 @@ impl LaneTable {
         if self.encoder.is_none() && self.accumulator.batch_rows() < ROWS_BEFORE_ENCODING {
             return Ok(());
         }
-        let encoder = self.encoder.get_or_insert_with(|| Encoder::new(Arc::clone(&self.share.plan.layout)));
+        let encoder = self
+            .encoder
+            .get_or_insert_with(|| Encoder::new(Arc::clone(&self.share.plan.layout)));
         for batch in self.accumulator.take_batches() {
             encoder.write(&batch).map_err(|error| error.to_string())?;
         }
@@ -435,7 +603,11 @@ fn suspension(reject: &Reject) -> String {
         reject.topic_partition.number,
         reject.offset,
         reject.code,
-        if reject.path.is_empty() { String::new() } else { format!(" at `{}`", reject.path) },
+        if reject.path.is_empty() {
+            String::new()
+        } else {
+            format!(" at `{}`", reject.path)
+        },
         reject.message
     )
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::clock::Clock;
 use crate::config::settings;
-use crate::decode::{self, Decoder, Setup, Registry, Resolved};
+use crate::decode::{self, Decoder, Registry, Resolved, Setup};
 use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
 use crate::model::offset::TopicPartition;
 use crate::pipeline::error::Error;
@@ -46,7 +46,10 @@ impl Plan {
 
     /// Whether the table wants headers.
     pub(super) fn with_headers(&self) -> bool {
-        self.settings.metadata.include.contains(&settings::MetadataColumn::Headers)
+        self.settings
+            .metadata
+            .include
+            .contains(&settings::MetadataColumn::Headers)
     }
 }
 
@@ -71,27 +74,64 @@ pub(super) struct Planned {
 /// Plans a table and opens it, creating it or naming its topics where that is due.
 pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Result<Planned, Error> {
     let asked = Asked::ask(outside, settings).await?;
-    let writer_error = |cause: writer::Error| Error::Writer { table: settings.name.clone(), cause };
-    let table_error = |cause: delta::Error| Error::Table { table: settings.name.clone(), cause };
+    let writer_error = |cause: writer::Error| Error::Writer {
+        table: settings.name.clone(),
+        cause,
+    };
+    let table_error = |cause: delta::Error| Error::Table {
+        table: settings.name.clone(),
+        cause,
+    };
 
-    let mut fields: Vec<Field> = asked.resolved.fields.iter().map(|field| field.as_ref().clone()).collect();
+    let mut fields: Vec<Field> = asked
+        .resolved
+        .fields
+        .iter()
+        .map(|field| field.as_ref().clone())
+        .collect();
     fields.extend(decode::metadata_fields(&settings.metadata));
     let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
-    fields.extend(writer::placement::derived_fields(&settings.partition_by, &columns).map_err(writer_error)?);
-    let layout = Layout::new(Arc::clone(&columns), &settings.partition_by, outside.clock.clone()).map_err(writer_error)?;
+    fields.extend(
+        writer::placement::derived_fields(&settings.partition_by, &columns)
+            .map_err(writer_error)?,
+    );
+    let coordinates =
+        ["topic", "partition", "offset"].map(|name| format!("{}{name}", settings.metadata.prefix));
+    let layout = Layout::new(
+        Arc::clone(&columns),
+        &settings.partition_by,
+        outside.clock.clone(),
+    )
+    .map_err(writer_error)?
+    .always_indexing(coordinates.iter().map(String::as_str));
 
     let creation = Creation {
         columns: Arc::new(Schema::new(fields)),
-        partition_columns: settings.partition_by.iter().map(|field| field.name.clone()).collect(),
+        partition_columns: settings
+            .partition_by
+            .iter()
+            .map(|field| field.name.clone())
+            .collect(),
         properties: settings.properties.clone(),
         mapping_version: MAPPING_VERSION,
     };
     let store = outside.store.table(&settings.path).map_err(table_error)?;
-    let mut table = match Table::load(&store, &outside.clock).await.map_err(table_error)? {
+    let mut table = match Table::load(&store, &outside.clock)
+        .await
+        .map_err(table_error)?
+    {
         Some(table) => table,
-        None => Table::create(&store, &creation, &asked.starts(outside, settings, None).await?, &outside.clock).await.map_err(table_error)?,
+        None => Table::create(
+            &store,
+            &creation,
+            &asked.starts(outside, settings, None).await?,
+            &outside.clock,
+        )
+        .await
+        .map_err(table_error)?,
     };
-    delta::schema::fit(&table, &creation.columns, &creation.partition_columns).map_err(table_error)?;
+    delta::schema::fit(&table, &creation.columns, &creation.partition_columns)
+        .map_err(table_error)?;
     let missing = asked.starts(outside, settings, Some(&table)).await?;
     if !missing.is_empty() {
         table.begin_topics(&missing).await.map_err(table_error)?;
@@ -105,7 +145,11 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         registry: outside.registry.clone(),
         record_bytes_max: outside.record_bytes_max,
     };
-    Ok(Planned { plan, table, topic_partitions: asked.topic_partitions })
+    Ok(Planned {
+        plan,
+        table,
+        topic_partitions: asked.topic_partitions,
+    })
 }
 
 /// What Kafka and the registry say about a table's topics.
@@ -123,22 +167,42 @@ impl Asked {
             for topic in &settings.topics {
                 topic_partitions.extend(outside.lookup.topic_partitions(topic)?);
             }
-            let resolved = decode::resolve(&settings, outside.registry.as_ref())
-                .map_err(|cause| Error::Decode { table: settings.name.clone(), cause })?;
-            Ok(Asked { resolved, topic_partitions, cluster_id: outside.lookup.cluster_id() })
+            let resolved =
+                decode::resolve(&settings, outside.registry.as_ref()).map_err(|cause| {
+                    Error::Decode {
+                        table: settings.name.clone(),
+                        cause,
+                    }
+                })?;
+            Ok(Asked {
+                resolved,
+                topic_partitions,
+                cluster_id: outside.lookup.cluster_id(),
+            })
         })
         .await
     }
 
     /// Where topics that `table` does not know begin (all of them where there is none): new topics by `start`, new topic partitions of known ones at their log's
     /// start.
-    async fn starts(&self, outside: &Outside, settings: &settings::Table, table: Option<&Table>) -> Result<Vec<TopicStart>, Error> {
+    async fn starts(
+        &self,
+        outside: &Outside,
+        settings: &settings::Table,
+        table: Option<&Table>,
+    ) -> Result<Vec<TopicStart>, Error> {
         let mut starts = Vec::new();
         for topic in &settings.topics {
-            let all = self.topic_partitions.iter().filter(|it| *it.topic == **topic);
+            let all = self
+                .topic_partitions
+                .iter()
+                .filter(|it| *it.topic == **topic);
             let known = table.is_some_and(|table| table.sources().topic(topic).is_some());
             let new: Vec<TopicPartition> = match table {
-                Some(table) if known => all.filter(|it| table.sources().incarnation(it).is_none()).cloned().collect(),
+                Some(table) if known => all
+                    .filter(|it| table.sources().incarnation(it).is_none())
+                    .cloned()
+                    .collect(),
                 _ => all.cloned().collect(),
             };
             if new.is_empty() {
@@ -157,7 +221,10 @@ impl Asked {
                 cluster_id: self.cluster_id.clone(),
                 topic_id: None,
                 start: start_words(settings.start),
-                offsets: found.into_iter().map(|(topic_partition, offset)| (topic_partition.number, offset)).collect::<BTreeMap<_, _>>(),
+                offsets: found
+                    .into_iter()
+                    .map(|(topic_partition, offset)| (topic_partition.number, offset))
+                    .collect::<BTreeMap<_, _>>(),
             });
         }
         Ok(starts)
@@ -173,8 +240,12 @@ fn start_words(start: settings::Start) -> String {
 }
 
 /// Runs what blocks beside the tasks.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Bug(format!("a blocking task ended early: {error}"))))
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::Bug(format!("a blocking task ended early: {error}"))))
 }
 
 /// How long to wait before asking again for what is away: doubles up to ten seconds.

@@ -80,7 +80,11 @@ pub struct Surroundings {
 }
 
 /// Runs the sink on this thread until it is done or stopped. A suspended table ends a run that ends by itself; otherwise the others go on.
-pub fn run(config: &Config, options: &RunOptions, surroundings: &Surroundings) -> Result<(), Error> {
+pub fn run(
+    config: &Config,
+    options: &RunOptions,
+    surroundings: &Surroundings,
+) -> Result<(), Error> {
     let tables = chosen(config, &options.tables)?;
     for table in &tables {
         surroundings.status.table(&table.name, |_| {});
@@ -91,7 +95,12 @@ pub fn run(config: &Config, options: &RunOptions, surroundings: &Surroundings) -
         .enable_all()
         .build()
         .map_err(|error| Error::Bug(format!("no runtime: {error}")))?;
-    let run = Run { config, options, surroundings, runtime: &runtime };
+    let run = Run {
+        config,
+        options,
+        surroundings,
+        runtime: &runtime,
+    };
     let result = run.whole(&tables);
     // Blocking questions in flight must not hold the process: their answers are of no use any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -101,11 +110,23 @@ pub fn run(config: &Config, options: &RunOptions, surroundings: &Surroundings) -
 fn chosen(config: &Config, names: &[String]) -> Result<Vec<settings::Table>, Error> {
     for name in names {
         if !config.tables.iter().any(|table| table.name == *name) {
-            let known: Vec<&str> = config.tables.iter().map(|table| table.name.as_str()).collect();
-            return Err(Error::UnknownTable { name: name.clone(), known: known.join(", ") });
+            let known: Vec<&str> = config
+                .tables
+                .iter()
+                .map(|table| table.name.as_str())
+                .collect();
+            return Err(Error::UnknownTable {
+                name: name.clone(),
+                known: known.join(", "),
+            });
         }
     }
-    Ok(config.tables.iter().filter(|table| names.is_empty() || names.contains(&table.name)).cloned().collect())
+    Ok(config
+        .tables
+        .iter()
+        .filter(|table| names.is_empty() || names.contains(&table.name))
+        .cloned()
+        .collect())
 }
 
 struct Run<'a> {
@@ -127,7 +148,9 @@ impl Run<'_> {
         let outside = self.outside()?;
         let Some(()) = self.persist("the store", || {
             let (store, clock) = (Arc::clone(&outside.store), outside.clock.clone());
-            self.runtime.block_on(async move { store.probe(&clock).await }).map_err(Error::from)
+            self.runtime
+                .block_on(async move { store.probe(&clock).await })
+                .map_err(Error::from)
         })?
         else {
             return Ok(());
@@ -135,14 +158,18 @@ impl Run<'_> {
         let mut planned = Vec::new();
         let mut suspended = Vec::new();
         for table in tables {
-            match self.persist(&format!("table `{}`", table.name), || self.runtime.block_on(plan::plan(&outside, table))) {
+            match self.persist(&format!("table `{}`", table.name), || {
+                self.runtime.block_on(plan::plan(&outside, table))
+            }) {
                 Ok(Some(done)) => planned.push(done),
                 Ok(None) => return Ok(()),
                 // Only what a person must look at in this table stops this table alone.
                 Err(error) if error.kind() == Kind::Corrupt && tables.len() > 1 => {
                     let reason = error.to_string();
                     tracing::error!(table = table.name, reason, "table suspended");
-                    self.surroundings.status.table(&table.name, |status| status.state = TableState::Suspended(reason.clone()));
+                    self.surroundings.status.table(&table.name, |status| {
+                        status.state = TableState::Suspended(reason.clone())
+                    });
                     suspended.push((table.name.clone(), reason));
                 }
                 Err(error) => return Err(error),
@@ -151,7 +178,9 @@ impl Run<'_> {
         if planned.is_empty() {
             return Err(Error::Suspended { tables: suspended });
         }
-        let Some(started) = self.start(&outside, planned)? else { return Ok(()) };
+        let Some(started) = self.start(&outside, planned)? else {
+            return Ok(());
+        };
         self.turns(started, suspended)
     }
 
@@ -159,12 +188,18 @@ impl Run<'_> {
         let clock = self.surroundings.clock.clone();
         let registry = match &self.config.schema_registry {
             Some(settings) => Some(Arc::new(
-                Registry::connect(settings, clock.clone()).map_err(|cause| Error::Decode { table: "schema_registry".to_owned(), cause })?,
+                Registry::connect(settings, clock.clone()).map_err(|cause| Error::Decode {
+                    table: "schema_registry".to_owned(),
+                    cause,
+                })?,
             )),
             None => None,
         };
         Ok(Outside {
-            lookup: Arc::new(Lookup::new(&self.config.kafka, QUESTION.min(self.options.timeout))?),
+            lookup: Arc::new(Lookup::new(
+                &self.config.kafka,
+                QUESTION.min(self.options.timeout),
+            )?),
             registry,
             store: Arc::new(Store::open(&self.config.storage)?),
             clock,
@@ -173,7 +208,11 @@ impl Run<'_> {
     }
 
     /// Tries until it works: what is unavailable is waited for, with one sentence in the log; a run that ends by itself gives up after its timeout. `None` when stopped.
-    fn persist<T>(&self, what: &str, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<Option<T>, Error> {
+    fn persist<T>(
+        &self,
+        what: &str,
+        mut attempt: impl FnMut() -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         let clock = &self.surroundings.clock;
         let since = clock.now();
         for tries in 0u32.. {
@@ -193,7 +232,10 @@ impl Run<'_> {
                     self.surroundings.status.set_trouble(Some(reason.clone()));
                     let waited = clock.now().since(since);
                     if self.options.until_caught_up && waited >= self.options.timeout {
-                        return Err(Error::TimedOut { waited_s: waited.as_secs(), reason });
+                        return Err(Error::TimedOut {
+                            waited_s: waited.as_secs(),
+                            reason,
+                        });
                     }
                     self.pause(back_off(tries));
                 }
@@ -217,11 +259,23 @@ impl Run<'_> {
             Some(targets) => targets,
             None => return Ok(None),
         };
-        let lanes = self.config.limits.lanes.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-        let topic_partitions = planned.iter().map(|planned| planned.topic_partitions.len()).sum::<usize>().max(1);
-        let budget = Budget::divide(Shape { memory_bytes: self.config.limits.memory_bytes, lanes, topic_partitions })?;
+        let lanes = self.config.limits.lanes.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        });
+        let topic_partitions = planned
+            .iter()
+            .map(|planned| planned.topic_partitions.len())
+            .sum::<usize>()
+            .max(1);
+        let budget = Budget::divide(Shape {
+            memory_bytes: self.config.limits.memory_bytes,
+            lanes,
+            topic_partitions,
+        })?;
         let pool = budget.rows.clone();
-        self.surroundings.status.set_memory(pool.clone(), self.config.limits.memory_bytes);
+        self.surroundings
+            .status
+            .set_memory(pool.clone(), self.config.limits.memory_bytes);
         let shares = Shares {
             // Topic partitions share their lane's queue, so its bound is the lane's part of the whole.
             queue_kbytes: budget.fetch.total_bytes / 2 / 1024 / u64::try_from(lanes).unwrap_or(1),
@@ -268,23 +322,49 @@ impl Run<'_> {
         let mut topics = BTreeSet::new();
         for planned in planned {
             topics.extend(planned.plan.settings.topics.iter().cloned());
-            self.start_table(outside, &mut control, planned, &to_control, &pool, targets.clone());
+            self.start_table(
+                outside,
+                &mut control,
+                planned,
+                &to_control,
+                &pool,
+                targets.clone(),
+            );
         }
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         control.group.subscribe(&topics)?;
-        tracing::info!(topics = topics.join(","), group = self.config.kafka.group_id, lanes, "subscribed");
-        Ok(Some(Started { control, threads, targets }))
+        tracing::info!(
+            topics = topics.join(","),
+            group = self.config.kafka.group_id,
+            lanes,
+            "subscribed"
+        );
+        Ok(Some(Started {
+            control,
+            threads,
+            targets,
+        }))
     }
 
     /// The ends seen now, for a run that ends by itself. The outer `None`: stopped meanwhile.
-    #[expect(clippy::type_complexity, reason = "stopped, unlimited, or up to these offsets")]
-    fn targets(&self, outside: &Outside, planned: &[Planned]) -> Result<Option<Option<Arc<BTreeMap<TopicPartition, i64>>>>, Error> {
+    #[expect(
+        clippy::type_complexity,
+        reason = "stopped, unlimited, or up to these offsets"
+    )]
+    fn targets(
+        &self,
+        outside: &Outside,
+        planned: &[Planned],
+    ) -> Result<Option<Option<Arc<BTreeMap<TopicPartition, i64>>>>, Error> {
         if !self.options.until_caught_up {
             return Ok(Some(None));
         }
         let mut targets = BTreeMap::new();
         for topic_partition in planned.iter().flat_map(|planned| &planned.topic_partitions) {
-            let Some(marks) = self.persist("the ends of topics", || Ok(outside.lookup.watermarks(topic_partition)?))? else {
+            let Some(marks) = self.persist("the ends of topics", || {
+                Ok(outside.lookup.watermarks(topic_partition)?)
+            })?
+            else {
                 return Ok(None);
             };
             targets.insert(topic_partition.clone(), marks.high);
@@ -302,10 +382,19 @@ impl Run<'_> {
         targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
     ) {
         let counters = self.surroundings.metrics.table(&planned.plan.settings.name);
-        let share = Arc::new(Share::new(planned.plan, control.lanes.len(), counters, control.ledger.clone()));
+        let share = Arc::new(Share::new(
+            planned.plan,
+            control.lanes.len(),
+            counters,
+            control.ledger.clone(),
+        ));
         let (commands, inbox) = mpsc::channel(64);
         let every = share.plan.settings.checkpoint_every_commits;
-        let checkpoints = Checkpoints::new(share.plan.store.clone(), every, planned.table.property("delta.checkpointInterval"));
+        let checkpoints = Checkpoints::new(
+            share.plan.store.clone(),
+            every,
+            planned.table.property("delta.checkpointInterval"),
+        );
         let flusher = Flusher {
             share: Arc::clone(&share),
             table: planned.table,
@@ -334,10 +423,18 @@ impl Run<'_> {
         control.tables.insert(share.name().to_owned(), table);
     }
 
-    fn turns(&self, mut started: Started, mut suspended: Vec<(String, String)>) -> Result<(), Error> {
+    fn turns(
+        &self,
+        mut started: Started,
+        mut suspended: Vec<(String, String)>,
+    ) -> Result<(), Error> {
         let result = self.turn_until_done(&mut started);
         suspended.extend(started.control.suspended());
-        let drained = if result.is_ok() { self.drain(&mut started.control) } else { Ok(()) };
+        let drained = if result.is_ok() {
+            self.drain(&mut started.control)
+        } else {
+            Ok(())
+        };
         started.control.stop_lanes();
         for thread in started.threads {
             if thread.join().is_err() {
@@ -347,7 +444,9 @@ impl Run<'_> {
         started.control.group.close();
         result?;
         drained?;
-        if suspended.is_empty() || (self.surroundings.stop.is_asked() && !self.options.until_caught_up) {
+        if suspended.is_empty()
+            || (self.surroundings.stop.is_asked() && !self.options.until_caught_up)
+        {
             return Ok(());
         }
         Err(Error::Suspended { tables: suspended })
@@ -365,14 +464,26 @@ impl Run<'_> {
                 return Err(Error::Bug("a lane ended early".to_owned()));
             }
             let control = &started.control;
-            if control.tables.values().all(|table| table.suspended.is_some()) {
+            if control
+                .tables
+                .values()
+                .all(|table| table.suspended.is_some())
+            {
                 return Ok(());
             }
-            let Some(targets) = &started.targets else { continue };
+            let Some(targets) = &started.targets else {
+                continue;
+            };
             let done = control.tables.values().all(|table| {
                 let topics = &table.share.plan.settings.topics;
-                let of_table = targets.iter().filter(|(it, _)| topics.iter().any(|topic| **topic == *it.topic));
-                table.suspended.is_some() || is_caught_up(&of_table.map(|(it, end)| (it.clone(), *end)).collect(), &table.share.committed())
+                let of_table = targets
+                    .iter()
+                    .filter(|(it, _)| topics.iter().any(|topic| **topic == *it.topic));
+                table.suspended.is_some()
+                    || is_caught_up(
+                        &of_table.map(|(it, end)| (it.clone(), *end)).collect(),
+                        &table.share.committed(),
+                    )
             });
             if done {
                 return Ok(());
@@ -381,7 +492,10 @@ impl Run<'_> {
             if let Some((since, reason)) = &control.trouble
                 && now.since(*since) >= self.options.timeout
             {
-                return Err(Error::TimedOut { waited_s: now.since(*since).as_secs(), reason: reason.clone() });
+                return Err(Error::TimedOut {
+                    waited_s: now.since(*since).as_secs(),
+                    reason: reason.clone(),
+                });
             }
             if now.since(refreshed) >= REFRESH {
                 refreshed = now;
@@ -400,18 +514,26 @@ impl Run<'_> {
         let mut waiting = Vec::new();
         for table in control.tables.values() {
             let (reply, answer) = oneshot::channel();
-            if table.flusher.try_send(FlusherCommand::Drain { reply }).is_ok() {
+            if table
+                .flusher
+                .try_send(FlusherCommand::Drain { reply })
+                .is_ok()
+            {
                 waiting.push(answer);
             }
         }
         while clock.now() < until {
             control.turn()?;
-            waiting.retain_mut(|answer| matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+            waiting.retain_mut(|answer| {
+                matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+            });
             if waiting.is_empty() {
                 control.turn()?;
                 return Ok(());
             }
         }
-        Err(Error::Grace { grace_s: self.config.shutdown_grace.as_secs() })
+        Err(Error::Grace {
+            grace_s: self.config.shutdown_grace.as_secs(),
+        })
     }
 }

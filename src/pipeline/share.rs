@@ -56,7 +56,10 @@ impl Ledger {
     pub(super) fn note(&self, table: &str, bytes: u64) -> (u64, bool) {
         let mut held = locked(&self.0);
         held.insert(table.to_owned(), bytes);
-        (held.values().sum(), held.values().all(|other| *other <= bytes))
+        (
+            held.values().sum(),
+            held.values().all(|other| *other <= bytes),
+        )
     }
 }
 
@@ -67,7 +70,9 @@ impl Share {
             wake: Notify::new(),
             counters,
             ledger,
-            lanes: (0..lanes).map(|_| Mutex::new(LaneState::default())).collect(),
+            lanes: (0..lanes)
+                .map(|_| Mutex::new(LaneState::default()))
+                .collect(),
             committed: Mutex::new(BTreeMap::new()),
             superseded: AtomicU64::new(0),
         }
@@ -94,9 +99,20 @@ impl Share {
             total.bytes += state.bytes;
             total.largest_file_bytes = total.largest_file_bytes.max(state.largest_file_bytes);
             total.moved |= state.moved;
-            total.oldest_arrival = [total.oldest_arrival, state.oldest_arrival].into_iter().flatten().min();
-            total.oldest_rowless = [total.oldest_rowless, state.oldest_rowless].into_iter().flatten().min();
-            total.positions.extend(state.positions.iter().map(|(topic_partition, position)| (topic_partition.clone(), *position)));
+            total.oldest_arrival = [total.oldest_arrival, state.oldest_arrival]
+                .into_iter()
+                .flatten()
+                .min();
+            total.oldest_rowless = [total.oldest_rowless, state.oldest_rowless]
+                .into_iter()
+                .flatten()
+                .min();
+            total.positions.extend(
+                state
+                    .positions
+                    .iter()
+                    .map(|(topic_partition, position)| (topic_partition.clone(), *position)),
+            );
             total.halted = total.halted.or_else(|| state.halted.clone());
         }
         total

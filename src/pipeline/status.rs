@@ -107,7 +107,13 @@ impl Status {
     /// Changes one table's picture.
     pub fn table(&self, name: &str, change: impl FnOnce(&mut TableStatus)) {
         let mut inner = self.lock();
-        let table = inner.tables.entry(name.to_owned()).or_insert_with(|| TableStatus { name: name.to_owned(), ..TableStatus::default() });
+        let table = inner
+            .tables
+            .entry(name.to_owned())
+            .or_insert_with(|| TableStatus {
+                name: name.to_owned(),
+                ..TableStatus::default()
+            });
         change(table);
     }
 
@@ -153,7 +159,9 @@ fn readiness(inner: &Inner) -> Result<(), String> {
         return Err("the consumer group has not assigned topic partitions yet".to_owned());
     }
     let suspended = inner.tables.values().find_map(|table| match &table.state {
-        TableState::Suspended(reason) => Some(format!("table `{}` is suspended: {reason}", table.name)),
+        TableState::Suspended(reason) => {
+            Some(format!("table `{}` is suspended: {reason}", table.name))
+        }
         TableState::Starting => Some(format!("table `{}` is not open yet", table.name)),
         TableState::Running => None,
     });

@@ -27,7 +27,10 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn take(&self) -> Vec<Told> {
-        self.told.lock().map(|mut told| std::mem::take(&mut *told)).unwrap_or_default()
+        self.told
+            .lock()
+            .map(|mut told| std::mem::take(&mut *told))
+            .unwrap_or_default()
     }
 
     fn push(&self, told: Told) {
@@ -40,10 +43,16 @@ impl Listener {
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => {
                 tracing::warn!(target: "lakeward::librdkafka", facility, detail = message, "librdkafka reports a problem");
             }
-            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            RDKafkaLogLevel::Warning
+            | RDKafkaLogLevel::Notice
+            | RDKafkaLogLevel::Info
+            | RDKafkaLogLevel::Debug => {
                 tracing::debug!(target: "lakeward::librdkafka", facility, detail = message, "librdkafka says");
             }
         }
@@ -57,8 +66,17 @@ impl ClientContext for Listener {
 
 impl ConsumerContext for Listener {
     /// Only notes the event: tables are read before the assignment is answered, and the consumer must go on being polled meanwhile.
-    fn rebalance(&self, _consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let named = list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+    fn rebalance(
+        &self,
+        _consumer: &BaseConsumer<Self>,
+        error: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let named = list
+            .elements()
+            .iter()
+            .map(|element| (element.topic().to_owned(), element.partition()))
+            .collect();
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.push(Told::Assigned(named));
         } else {

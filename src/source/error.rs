@@ -9,13 +9,17 @@ use crate::model::offset::TopicPartition;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// librdkafka refuses a property.
-    #[error("kafka.properties are refused by librdkafka: {reason}; see its CONFIGURATION.md for names and values")]
+    #[error(
+        "kafka.properties are refused by librdkafka: {reason}; see its CONFIGURATION.md for names and values"
+    )]
     Properties {
         /// What it said.
         reason: String,
     },
     /// The cluster does not answer.
-    #[error("kafka at kafka.bootstrap_servers `{bootstrap_servers}` does not answer while {doing}: {reason}")]
+    #[error(
+        "kafka at kafka.bootstrap_servers `{bootstrap_servers}` does not answer while {doing}: {reason}"
+    )]
     Unreachable {
         /// The configured servers.
         bootstrap_servers: String,
@@ -25,7 +29,9 @@ pub enum Error {
         reason: String,
     },
     /// A topic is not there, or may not be seen.
-    #[error("topic `{topic}` (under topics) cannot be read: {reason}; create it, or allow this principal to Describe and Read it")]
+    #[error(
+        "topic `{topic}` (under topics) cannot be read: {reason}; create it, or allow this principal to Describe and Read it"
+    )]
     Topic {
         /// The topic.
         topic: String,
@@ -57,7 +63,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Properties { .. } => Kind::Invalid,
-            Error::Unreachable { .. } | Error::Topic { .. } | Error::Group { .. } => Kind::Unavailable,
+            Error::Unreachable { .. } | Error::Topic { .. } | Error::Group { .. } => {
+                Kind::Unavailable
+            }
             Error::Refused { .. } => Kind::Bug,
         }
     }

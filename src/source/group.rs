@@ -54,7 +54,10 @@ pub struct Group {
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Group").field("group_id", &self.group_id).field("assigned", &self.assigned).finish_non_exhaustive()
+        f.debug_struct("Group")
+            .field("group_id", &self.group_id)
+            .field("assigned", &self.assigned)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,33 +71,57 @@ impl Group {
         // A position outside of the log is an error to be judged, never a jump (OFF-7).
         config.set("auto.offset.reset", "error");
         config.set("enable.partition.eof", "true");
-        config.set("queued.max.messages.kbytes", shares.queue_kbytes.clamp(1, 2_097_151).to_string());
+        config.set(
+            "queued.max.messages.kbytes",
+            shares.queue_kbytes.clamp(1, 2_097_151).to_string(),
+        );
         config.set("queued.min.messages", "1000000");
         let response_bytes = shares.response_bytes.clamp(64 * 1024, 512 * 1024 * 1024);
         config.set("fetch.max.bytes", response_bytes.to_string());
-        config.set("fetch.message.max.bytes", shares.topic_partition_bytes.clamp(16 * 1024, response_bytes).to_string());
+        config.set(
+            "fetch.message.max.bytes",
+            shares
+                .topic_partition_bytes
+                .clamp(16 * 1024, response_bytes)
+                .to_string(),
+        );
         // A record batch larger than a response still comes whole (KIP-74); this bound only has to let it pass.
-        config.set("receive.message.max.bytes", (response_bytes + 256 * 1024 * 1024).to_string());
+        config.set(
+            "receive.message.max.bytes",
+            (response_bytes + 256 * 1024 * 1024).to_string(),
+        );
         if !kafka.properties.contains_key("fetch.wait.max.ms") {
             config.set("fetch.wait.max.ms", "100");
         }
-        let consumer = config
-            .create_with_context(Listener::default())
-            .map_err(|error: KafkaError| Error::Properties { reason: error.to_string() })?;
-        Ok(Group { consumer: Arc::new(consumer), group_id: kafka.group_id.clone(), assigned: BTreeSet::new() })
+        let consumer =
+            config
+                .create_with_context(Listener::default())
+                .map_err(|error: KafkaError| Error::Properties {
+                    reason: error.to_string(),
+                })?;
+        Ok(Group {
+            consumer: Arc::new(consumer),
+            group_id: kafka.group_id.clone(),
+            assigned: BTreeSet::new(),
+        })
     }
 
     /// Joins the group for these topics.
     pub fn subscribe(&self, topics: &[&str]) -> Result<(), Error> {
         self.consumer
             .subscribe(topics)
-            .map_err(|error| Error::Group { group_id: self.group_id.clone(), reason: words(&error) })
+            .map_err(|error| Error::Group {
+                group_id: self.group_id.clone(),
+                reason: words(&error),
+            })
     }
 
     /// A queue for one lane.
     pub fn lane_queue(&self, with_headers: bool) -> Result<LaneQueue, Error> {
-        LaneQueue::new(&self.consumer, BATCH, with_headers)
-            .ok_or_else(|| Error::Group { group_id: self.group_id.clone(), reason: "librdkafka makes no queue".to_owned() })
+        LaneQueue::new(&self.consumer, BATCH, with_headers).ok_or_else(|| Error::Group {
+            group_id: self.group_id.clone(),
+            reason: "librdkafka makes no queue".to_owned(),
+        })
     }
 
     /// Serves librdkafka for up to `timeout` and tells what happened.
@@ -104,13 +131,17 @@ impl Group {
             None => {}
             // Records reach lanes through their own queues; one here was fetched before its queue was forwarded and is fetched again after the assignment.
             Some(Ok(message)) => drop(message),
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => events.push(Event::Fatal(code.to_string())),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                events.push(Event::Fatal(code.to_string()))
+            }
             Some(Err(error)) => events.push(Event::Trouble(words(&error))),
         }
         for told in self.consumer.context().take() {
             events.push(match told {
                 Told::Assigned(named) => Event::Assigned(named_all(named)),
-                Told::Revoked(named) if self.consumer.assignment_lost() => Event::Lost(named_all(named)),
+                Told::Revoked(named) if self.consumer.assignment_lost() => {
+                    Event::Lost(named_all(named))
+                }
                 Told::Revoked(named) => Event::Revoked(named_all(named)),
                 Told::Failed(reason) => Event::Trouble(reason),
             });
@@ -121,12 +152,23 @@ impl Group {
     /// Takes topic partitions into the assignment: at their offset, or parked (`None`) until `resume_at` says where. Their queues must have been attached to lanes.
     pub fn assign(&mut self, starts: &BTreeMap<TopicPartition, Option<i64>>) -> Result<(), Error> {
         let position = |offset: &Option<i64>| offset.map_or(Offset::End, Offset::Offset);
-        let list = list_of(starts.iter().map(|(topic_partition, offset)| (topic_partition, position(offset))))?;
-        let result = if self.is_cooperative() { self.consumer.incremental_assign(&list) } else { self.consumer.assign(&list) };
+        let list = list_of(
+            starts
+                .iter()
+                .map(|(topic_partition, offset)| (topic_partition, position(offset))),
+        )?;
+        let result = if self.is_cooperative() {
+            self.consumer.incremental_assign(&list)
+        } else {
+            self.consumer.assign(&list)
+        };
         result.map_err(|error| self.group_error("assigning", &error))?;
         self.assigned.extend(starts.keys().cloned());
-        let parked: Vec<TopicPartition> =
-            starts.iter().filter(|(_, offset)| offset.is_none()).map(|(topic_partition, _)| topic_partition.clone()).collect();
+        let parked: Vec<TopicPartition> = starts
+            .iter()
+            .filter(|(_, offset)| offset.is_none())
+            .map(|(topic_partition, _)| topic_partition.clone())
+            .collect();
         self.pause(&parked)
     }
 
@@ -134,8 +176,17 @@ impl Group {
     pub fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<(), Error> {
         let result = if self.is_cooperative() {
             // librdkafka refuses to take away what was never assigned.
-            let list = list_of(revoked.iter().filter(|topic_partition| self.assigned.contains(*topic_partition)).map(|it| (it, Offset::Invalid)))?;
-            if list.count() == 0 { Ok(()) } else { self.consumer.incremental_unassign(&list) }
+            let list = list_of(
+                revoked
+                    .iter()
+                    .filter(|topic_partition| self.assigned.contains(*topic_partition))
+                    .map(|it| (it, Offset::Invalid)),
+            )?;
+            if list.count() == 0 {
+                Ok(())
+            } else {
+                self.consumer.incremental_unassign(&list)
+            }
         } else {
             self.consumer.unassign()
         };
@@ -147,9 +198,19 @@ impl Group {
 
     /// Lets topic partitions be fetched again, from these offsets. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
     pub fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
-        let list = list_of(starts.iter().map(|(topic_partition, offset)| (topic_partition, Offset::Offset(*offset))))?;
-        let resumed = list_of(starts.keys().map(|topic_partition| (topic_partition, Offset::Invalid)))?;
-        self.consumer.resume(&resumed).map_err(|error| self.group_error("resuming", &error))?;
+        let list = list_of(
+            starts
+                .iter()
+                .map(|(topic_partition, offset)| (topic_partition, Offset::Offset(*offset))),
+        )?;
+        let resumed = list_of(
+            starts
+                .keys()
+                .map(|topic_partition| (topic_partition, Offset::Invalid)),
+        )?;
+        self.consumer
+            .resume(&resumed)
+            .map_err(|error| self.group_error("resuming", &error))?;
         // The seek bumps the version of each queue at once, so whatever the resume lets in before is dropped by librdkafka when a lane polls.
         self.consumer
             .seek_partitions(list, Duration::from_secs(0))
@@ -159,17 +220,29 @@ impl Group {
 
     /// Stops fetching these; what was fetched is dropped.
     pub fn pause(&self, all: &[TopicPartition]) -> Result<(), Error> {
-        let list = list_of(all.iter().filter(|it| self.assigned.contains(*it)).map(|it| (it, Offset::Invalid)))?;
+        let list = list_of(
+            all.iter()
+                .filter(|it| self.assigned.contains(*it))
+                .map(|it| (it, Offset::Invalid)),
+        )?;
         if list.count() == 0 {
             return Ok(());
         }
-        self.consumer.pause(&list).map_err(|error| self.group_error("pausing", &error))
+        self.consumer
+            .pause(&list)
+            .map_err(|error| self.group_error("pausing", &error))
     }
 
     /// Tells the group where the tables stand; information only (OFF-5), so a failure is only logged.
     pub fn report_offsets(&self, offsets: &BTreeMap<TopicPartition, i64>) {
-        let owned = offsets.iter().filter(|(topic_partition, _)| self.assigned.contains(*topic_partition));
-        let Ok(list) = list_of(owned.map(|(topic_partition, offset)| (topic_partition, Offset::Offset(*offset)))) else { return };
+        let owned = offsets
+            .iter()
+            .filter(|(topic_partition, _)| self.assigned.contains(*topic_partition));
+        let Ok(list) = list_of(
+            owned.map(|(topic_partition, offset)| (topic_partition, Offset::Offset(*offset))),
+        ) else {
+            return;
+        };
         if list.count() == 0 {
             return;
         }
@@ -200,26 +273,38 @@ impl Group {
     }
 
     fn is_cooperative(&self) -> bool {
-        matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
+        matches!(
+            self.consumer.rebalance_protocol(),
+            RebalanceProtocol::Cooperative
+        )
     }
 
     fn group_error(&self, doing: &str, error: &KafkaError) -> Error {
-        Error::Group { group_id: self.group_id.clone(), reason: format!("{doing} topic partitions: {}", words(error)) }
+        Error::Group {
+            group_id: self.group_id.clone(),
+            reason: format!("{doing} topic partitions: {}", words(error)),
+        }
     }
 }
 
 fn named_all(named: Vec<(String, i32)>) -> Vec<TopicPartition> {
-    named.into_iter().map(|(topic, number)| TopicPartition::new(topic, number)).collect()
+    named
+        .into_iter()
+        .map(|(topic, number)| TopicPartition::new(topic, number))
+        .collect()
 }
 
-fn list_of<'a>(items: impl Iterator<Item = (&'a TopicPartition, Offset)>) -> Result<TopicPartitionList, Error> {
+fn list_of<'a>(
+    items: impl Iterator<Item = (&'a TopicPartition, Offset)>,
+) -> Result<TopicPartitionList, Error> {
     let mut list = TopicPartitionList::new();
     for (topic_partition, offset) in items {
-        list.add_partition_offset(&topic_partition.topic, topic_partition.number, offset).map_err(|error| Error::Refused {
-            doing: "name the offset of",
-            topic_partition: topic_partition.clone(),
-            reason: words(&error),
-        })?;
+        list.add_partition_offset(&topic_partition.topic, topic_partition.number, offset)
+            .map_err(|error| Error::Refused {
+                doing: "name the offset of",
+                topic_partition: topic_partition.clone(),
+                reason: words(&error),
+            })?;
     }
     Ok(list)
 }

@@ -21,7 +21,9 @@ pub struct Lookup {
 
 impl std::fmt::Debug for Lookup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lookup").field("bootstrap_servers", &self.bootstrap_servers).finish_non_exhaustive()
+        f.debug_struct("Lookup")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,8 +52,14 @@ impl Lookup {
     pub fn new(kafka: &Kafka, timeout: Duration) -> Result<Lookup, Error> {
         let consumer = base_config(kafka)
             .create_with_context(Listener::default())
-            .map_err(|error| Error::Properties { reason: error.to_string() })?;
-        Ok(Lookup { consumer, bootstrap_servers: kafka.bootstrap_servers.clone(), timeout })
+            .map_err(|error| Error::Properties {
+                reason: error.to_string(),
+            })?;
+        Ok(Lookup {
+            consumer,
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
+            timeout,
+        })
     }
 
     /// The cluster's id, where the broker has one.
@@ -64,19 +72,41 @@ impl Lookup {
         let metadata = self
             .consumer
             .fetch_metadata(Some(topic), self.timeout)
-            .map_err(|error| self.unreachable(format!("asking for topic `{topic}`"), words(&error)))?;
-        let Some(found) = metadata.topics().iter().find(|candidate| candidate.name() == topic) else {
-            return Err(Error::Topic { topic: topic.to_owned(), reason: "the broker does not list it".to_owned() });
+            .map_err(|error| {
+                self.unreachable(format!("asking for topic `{topic}`"), words(&error))
+            })?;
+        let Some(found) = metadata
+            .topics()
+            .iter()
+            .find(|candidate| candidate.name() == topic)
+        else {
+            return Err(Error::Topic {
+                topic: topic.to_owned(),
+                reason: "the broker does not list it".to_owned(),
+            });
         };
         if let Some(error) = found.error() {
-            return Err(Error::Topic { topic: topic.to_owned(), reason: code_words(error.into()) });
+            return Err(Error::Topic {
+                topic: topic.to_owned(),
+                reason: code_words(error.into()),
+            });
         }
-        let mut numbers: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
+        let mut numbers: Vec<i32> = found
+            .partitions()
+            .iter()
+            .map(|partition| partition.id())
+            .collect();
         if numbers.is_empty() {
-            return Err(Error::Topic { topic: topic.to_owned(), reason: "it has no partitions".to_owned() });
+            return Err(Error::Topic {
+                topic: topic.to_owned(),
+                reason: "it has no partitions".to_owned(),
+            });
         }
         numbers.sort_unstable();
-        Ok(numbers.into_iter().map(|number| TopicPartition::new(topic, number)).collect())
+        Ok(numbers
+            .into_iter()
+            .map(|number| TopicPartition::new(topic, number))
+            .collect())
     }
 
     /// Start and end of one topic partition's log.
@@ -84,11 +114,20 @@ impl Lookup {
         self.consumer
             .fetch_watermarks(&topic_partition.topic, topic_partition.number, self.timeout)
             .map(|(low, high)| Watermarks { low, high })
-            .map_err(|error| self.unreachable(format!("asking for the offsets of {topic_partition}"), words(&error)))
+            .map_err(|error| {
+                self.unreachable(
+                    format!("asking for the offsets of {topic_partition}"),
+                    words(&error),
+                )
+            })
     }
 
     /// The first offset to read of each topic partition.
-    pub fn start_offsets(&self, all: &[TopicPartition], start: StartAt) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+    pub fn start_offsets(
+        &self,
+        all: &[TopicPartition],
+        start: StartAt,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
         let by_time = match start {
             StartAt::Timestamp(ms) => self.offsets_at(all, ms)?,
             StartAt::Earliest | StartAt::Latest => BTreeMap::new(),
@@ -98,33 +137,54 @@ impl Lookup {
             let offset = match (start, by_time.get(topic_partition)) {
                 (_, Some(offset)) => *offset,
                 (StartAt::Earliest, None) => self.watermarks(topic_partition)?.low,
-                (StartAt::Latest | StartAt::Timestamp(_), None) => self.watermarks(topic_partition)?.high,
+                (StartAt::Latest | StartAt::Timestamp(_), None) => {
+                    self.watermarks(topic_partition)?.high
+                }
             };
             offsets.insert(topic_partition.clone(), offset);
         }
         Ok(offsets)
     }
 
-    fn offsets_at(&self, all: &[TopicPartition], ms: i64) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+    fn offsets_at(
+        &self,
+        all: &[TopicPartition],
+        ms: i64,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
         let mut list = TopicPartitionList::new();
         for topic_partition in all {
-            list.add_partition_offset(&topic_partition.topic, topic_partition.number, Offset::Offset(ms))
-                .map_err(|error| self.unreachable("asking for offsets by time".to_owned(), words(&error)))?;
+            list.add_partition_offset(
+                &topic_partition.topic,
+                topic_partition.number,
+                Offset::Offset(ms),
+            )
+            .map_err(|error| {
+                self.unreachable("asking for offsets by time".to_owned(), words(&error))
+            })?;
         }
         let answer = self
             .consumer
             .offsets_for_times(list, self.timeout)
-            .map_err(|error| self.unreachable("asking for offsets by time".to_owned(), words(&error)))?;
+            .map_err(|error| {
+                self.unreachable("asking for offsets by time".to_owned(), words(&error))
+            })?;
         let mut offsets = BTreeMap::new();
         for element in answer.elements() {
             if let Offset::Offset(offset) = element.offset() {
-                offsets.insert(TopicPartition::new(element.topic(), element.partition()), offset);
+                offsets.insert(
+                    TopicPartition::new(element.topic(), element.partition()),
+                    offset,
+                );
             }
         }
         Ok(offsets)
     }
 
     fn unreachable(&self, doing: String, reason: String) -> Error {
-        Error::Unreachable { bootstrap_servers: self.bootstrap_servers.clone(), doing, reason }
+        Error::Unreachable {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            doing,
+            reason,
+        }
     }
 }

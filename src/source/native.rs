@@ -73,27 +73,47 @@ unsafe impl Sync for Shared {}
 
 impl std::fmt::Debug for LaneQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LaneQueue").field("slots", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("LaneQueue")
+            .field("slots", &self.slots.len())
+            .finish_non_exhaustive()
     }
 }
 
-#[expect(unsafe_code, reason = "a librdkafka queue may be used from any thread, by one at a time")]
+#[expect(
+    unsafe_code,
+    reason = "a librdkafka queue may be used from any thread, by one at a time"
+)]
 // SAFETY: the shared part may move; `slots` holds no message between polls.
 unsafe impl Send for LaneQueue {}
 
 impl LaneQueue {
     /// A queue that takes up to `batch` records at a time.
     #[expect(unsafe_code, reason = "creates a librdkafka queue")]
-    pub(super) fn new(consumer: &Arc<Consumer>, batch: usize, with_headers: bool) -> Option<LaneQueue> {
+    pub(super) fn new(
+        consumer: &Arc<Consumer>,
+        batch: usize,
+        with_headers: bool,
+    ) -> Option<LaneQueue> {
         // SAFETY: the client pointer is valid while `consumer` lives, and the queue is destroyed before it (field order and Drop).
-        let queue = NonNull::new(unsafe { sys::rd_kafka_queue_new(consumer.client().native_ptr()) })?;
-        let shared = Arc::new(Shared { queue, consumer: Arc::clone(consumer) });
-        Some(LaneQueue { shared, slots: vec![null_mut(); batch.max(1)], with_headers, last_topic: Arc::from("") })
+        let queue =
+            NonNull::new(unsafe { sys::rd_kafka_queue_new(consumer.client().native_ptr()) })?;
+        let shared = Arc::new(Shared {
+            queue,
+            consumer: Arc::clone(consumer),
+        });
+        Some(LaneQueue {
+            shared,
+            slots: vec![null_mut(); batch.max(1)],
+            with_headers,
+            last_topic: Arc::from(""),
+        })
     }
 
     /// What the control thread keeps, to forward topic partitions here while a lane polls.
     pub fn handle(&self) -> LaneHandle {
-        LaneHandle { shared: Arc::clone(&self.shared) }
+        LaneHandle {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Waits up to `timeout` for records, copies them out and gives librdkafka its memory back.
@@ -101,11 +121,20 @@ impl LaneQueue {
     pub fn poll(&mut self, timeout: Duration) -> Vec<Fetch> {
         let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: `slots` has room for `len` pointers; each pointer returned is valid until it is destroyed below, once.
-        let taken = unsafe { sys::rd_kafka_consume_batch_queue(self.shared.queue.as_ptr(), timeout_ms, self.slots.as_mut_ptr(), self.slots.len()) };
+        let taken = unsafe {
+            sys::rd_kafka_consume_batch_queue(
+                self.shared.queue.as_ptr(),
+                timeout_ms,
+                self.slots.as_mut_ptr(),
+                self.slots.len(),
+            )
+        };
         let taken = usize::try_from(taken).unwrap_or(0);
         let mut runs: Vec<Fetch> = Vec::new();
         for index in 0..taken {
-            let Some(slot) = self.slots.get(index).copied().and_then(NonNull::new) else { continue };
+            let Some(slot) = self.slots.get(index).copied().and_then(NonNull::new) else {
+                continue;
+            };
             // SAFETY: see above.
             unsafe {
                 self.take(slot.as_ref(), &mut runs);
@@ -131,7 +160,10 @@ impl LaneQueue {
         });
         if !same_run {
             runs.push(Fetch {
-                topic_partition: TopicPartition { topic: Arc::clone(&self.last_topic), number: message.partition },
+                topic_partition: TopicPartition {
+                    topic: Arc::clone(&self.last_topic),
+                    number: message.partition,
+                },
                 records: Records::default(),
                 end: None,
                 error: None,
@@ -140,8 +172,12 @@ impl LaneQueue {
         let Some(run) = runs.last_mut() else { return };
         match message.err {
             // SAFETY: the message is valid during the call.
-            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => unsafe { push(message, self.with_headers, &mut run.records) },
-            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => run.end = Some(message.offset),
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => unsafe {
+                push(message, self.with_headers, &mut run.records)
+            },
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                run.end = Some(message.offset)
+            }
             code => run.error = Some(failure(message, code)),
         }
     }
@@ -156,10 +192,15 @@ impl LaneHandle {
             topic_partition: topic_partition.clone(),
             reason: reason.to_owned(),
         };
-        let topic = CString::new(topic_partition.topic.as_bytes()).map_err(|_| refused("the topic's name holds a zero byte"))?;
+        let topic = CString::new(topic_partition.topic.as_bytes())
+            .map_err(|_| refused("the topic's name holds a zero byte"))?;
         // SAFETY: client and topic are valid for the call; the handle is given back below, the forwarding stays with the partition's own queue.
         unsafe {
-            let partition = sys::rd_kafka_queue_get_partition(self.shared.consumer.client().native_ptr(), topic.as_ptr(), topic_partition.number);
+            let partition = sys::rd_kafka_queue_get_partition(
+                self.shared.consumer.client().native_ptr(),
+                topic.as_ptr(),
+                topic_partition.number,
+            );
             if partition.is_null() {
                 return Err(refused("it has no queue"));
             }
@@ -183,11 +224,25 @@ fn failure(message: &sys::rd_kafka_message_t, code: sys::rd_kafka_resp_err_t) ->
     // SAFETY: the text belongs to the message, which is valid during the call.
     let reason = unsafe {
         let text = sys::rd_kafka_message_errstr(message);
-        if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+        if text.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        }
     };
     let code = RDKafkaErrorCode::from(code);
-    let offset_out_of_range = matches!(code, RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset);
-    FetchError { reason: if reason.is_empty() { code.to_string() } else { reason }, offset_out_of_range }
+    let offset_out_of_range = matches!(
+        code,
+        RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset
+    );
+    FetchError {
+        reason: if reason.is_empty() {
+            code.to_string()
+        } else {
+            reason
+        },
+        offset_out_of_range,
+    }
 }
 
 #[expect(unsafe_code, reason = "copies a message that librdkafka owns")]
@@ -195,16 +250,23 @@ fn failure(message: &sys::rd_kafka_message_t, code: sys::rd_kafka_resp_err_t) ->
 unsafe fn push(message: &sys::rd_kafka_message_t, with_headers: bool, records: &mut Records) {
     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: both calls only read the message.
-    let (timestamp_ms, leader_epoch) =
-        unsafe { (sys::rd_kafka_message_timestamp(message, &mut kind), sys::rd_kafka_message_leader_epoch(message)) };
+    let (timestamp_ms, leader_epoch) = unsafe {
+        (
+            sys::rd_kafka_message_timestamp(message, &mut kind),
+            sys::rd_kafka_message_leader_epoch(message),
+        )
+    };
     let timestamp_type = match kind {
         sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME => TimestampType::CreateTime,
-        sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => TimestampType::LogAppendTime,
+        sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => {
+            TimestampType::LogAppendTime
+        }
         sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE => TimestampType::None,
     };
     let at = Coordinates {
         offset: message.offset,
-        timestamp_ms: (timestamp_type != TimestampType::None && timestamp_ms >= 0).then_some(timestamp_ms),
+        timestamp_ms: (timestamp_type != TimestampType::None && timestamp_ms >= 0)
+            .then_some(timestamp_ms),
         timestamp_type,
         leader_epoch: (leader_epoch >= 0).then_some(leader_epoch),
     };
@@ -212,8 +274,17 @@ unsafe fn push(message: &sys::rd_kafka_message_t, with_headers: bool, records: &
     unsafe {
         let key = bytes(message.key, message.key_len);
         let value = bytes(message.payload, message.len);
-        let headers = if with_headers { headers(message) } else { Vec::new() };
-        records.push(at, key, value, headers.iter().map(|(name, value)| (name.as_ref(), *value)));
+        let headers = if with_headers {
+            headers(message)
+        } else {
+            Vec::new()
+        };
+        records.push(
+            at,
+            key,
+            value,
+            headers.iter().map(|(name, value)| (name.as_ref(), *value)),
+        );
     }
 }
 
@@ -226,12 +297,16 @@ unsafe fn bytes<'a>(pointer: *const c_void, len: usize) -> Option<&'a [u8]> {
 
 #[expect(unsafe_code, reason = "views headers that librdkafka owns")]
 // SAFETY: the caller passes a message that is valid during 'a.
-unsafe fn headers<'a>(message: &'a sys::rd_kafka_message_t) -> Vec<(std::borrow::Cow<'a, str>, Option<&'a [u8]>)> {
+unsafe fn headers<'a>(
+    message: &'a sys::rd_kafka_message_t,
+) -> Vec<(std::borrow::Cow<'a, str>, Option<&'a [u8]>)> {
     let mut found = Vec::new();
     let mut list: *mut sys::rd_kafka_headers_t = null_mut();
     // SAFETY: the list and what it names stay valid with the message.
     unsafe {
-        if sys::rd_kafka_message_headers(message, &mut list) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if sys::rd_kafka_message_headers(message, &mut list)
+            != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
             return found;
         }
         let (mut name, mut value, mut size) = (null(), null(), 0usize);

@@ -422,3 +422,35 @@ fn scripted_list(
         .try_filter(move |meta| futures::future::ready(!store.hides(&meta.location)))
         .boxed()
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt as _;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    async fn failures(seed: u64) -> Vec<bool> {
+        let store = FaultyStore::new(Arc::new(InMemory::new()), Clock::manual(0, 0), seed);
+        let fault = Fault::FailAfter(Failure::Unavailable);
+        store.rule(Operation::Put, "a", When::PerMille(300), fault);
+        let mut failures = Vec::new();
+        for _ in 0..100 {
+            failures.push(store.put(&Path::from("a"), "x".into()).await.is_err());
+        }
+        assert!(
+            store.get(&Path::from("a")).await.is_ok(),
+            "it was done all the same"
+        );
+        failures
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_fails_in_the_same_places() {
+        let first = failures(7).await;
+        assert_eq!(first, failures(7).await);
+        assert_ne!(first, failures(8).await);
+        let count = first.iter().filter(|failed| **failed).count();
+        assert!((15..45).contains(&count), "{count} of 100");
+    }
+}

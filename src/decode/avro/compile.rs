@@ -107,20 +107,42 @@ pub(crate) struct Decimal {
 }
 
 /// Compiles `schema` against `columns`: the table's, of which `is_record` says whether records may fill them.
-pub(crate) fn compile(schema: &Arc<Schema>, columns: &Fields, is_record: &dyn Fn(&str) -> bool) -> Result<Plan, Refused> {
+pub(crate) fn compile(
+    schema: &Arc<Schema>,
+    columns: &Fields,
+    is_record: &dyn Fn(&str) -> bool,
+) -> Result<Plan, Refused> {
     let Node::Named(place) = schema.root else {
-        return Err(refused(Code::TypeMismatch, "", "the writer schema is not a record"));
+        return Err(refused(
+            Code::TypeMismatch,
+            "",
+            "the writer schema is not a record",
+        ));
     };
     let Some(NamedKind::Record(members)) = schema.named(place).map(|named| &named.kind) else {
-        return Err(refused(Code::TypeMismatch, "", "the writer schema is not a record"));
+        return Err(refused(
+            Code::TypeMismatch,
+            "",
+            "the writer schema is not a record",
+        ));
     };
-    let mut compiler = Compiler { schema, open: vec![place], path: Vec::new(), depth: 0, steps: 0 };
+    let mut compiler = Compiler {
+        schema,
+        open: vec![place],
+        path: Vec::new(),
+        depth: 0,
+        steps: 0,
+    };
     let record = compiler.record(members, columns, is_record)?;
     Ok(Plan { record })
 }
 
 fn refused(code: Code, path: &str, message: &str) -> Refused {
-    Refused { code, path: path.to_owned(), message: message.to_owned() }
+    Refused {
+        code,
+        path: path.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 struct Compiler<'a> {
@@ -133,27 +155,49 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn refuse(&self, code: Code, message: String) -> Refused {
-        Refused { code, path: self.path.join("."), message }
+        Refused {
+            code,
+            path: self.path.join("."),
+            message,
+        }
     }
 
     fn mismatch<T>(&self, node: &Node, target: &DataType) -> Result<T, Refused> {
         let written = self.schema.type_name(node);
-        let message = format!("the writer schema has `{written}` where the column is {target}; evolution of columns is not built yet");
+        let message = format!(
+            "the writer schema has `{written}` where the column is {target}; evolution of columns is not built yet"
+        );
         Err(self.refuse(Code::TypeMismatch, message))
     }
 
-    fn record(&mut self, members: &[Field], columns: &Fields, takes: &dyn Fn(&str) -> bool) -> Result<Record, Refused> {
+    fn record(
+        &mut self,
+        members: &[Field],
+        columns: &Fields,
+        takes: &dyn Fn(&str) -> bool,
+    ) -> Result<Record, Refused> {
         let mut fields = Vec::with_capacity(members.len());
         let mut is_absent = vec![true; columns.len()];
         for member in members {
             self.path.push(member.name.clone());
-            let found = columns.iter().position(|column| *column.name() == member.name).filter(|_| takes(&member.name));
-            let Some((place, column)) = found.and_then(|place| Some((place, columns.get(place)?))) else {
-                let message = format!("the writer schema has the field `{}`, the table has no such column; evolution is not built yet", member.name);
+            let found = columns
+                .iter()
+                .position(|column| *column.name() == member.name)
+                .filter(|_| takes(&member.name));
+            let Some((place, column)) = found.and_then(|place| Some((place, columns.get(place)?)))
+            else {
+                let message = format!(
+                    "the writer schema has the field `{}`, the table has no such column; evolution is not built yet",
+                    member.name
+                );
                 return Err(self.refuse(Code::UnknownField, message));
             };
             let step = self.step(&member.node, column.data_type())?;
-            fields.push(RecordField { name: member.name.clone(), column: place, step });
+            fields.push(RecordField {
+                name: member.name.clone(),
+                column: place,
+                step,
+            });
             if let Some(absent) = is_absent.get_mut(place) {
                 *absent = false;
             }
@@ -161,13 +205,18 @@ impl Compiler<'_> {
         }
         let absent = columns.iter().enumerate().zip(is_absent);
         let absent = absent.filter(|((_, column), is_absent)| *is_absent && takes(column.name()));
-        Ok(Record { fields, absent: absent.map(|((place, _), _)| place).collect() })
+        Ok(Record {
+            fields,
+            absent: absent.map(|((place, _), _)| place).collect(),
+        })
     }
 
     fn step(&mut self, node: &Node, target: &DataType) -> Result<Step, Refused> {
         self.steps += 1;
         if self.steps > COLUMNS_MAX || self.depth >= DEPTH_MAX {
-            let message = format!("the writer schema has more than {COLUMNS_MAX} types or nests deeper than {DEPTH_MAX}");
+            let message = format!(
+                "the writer schema has more than {COLUMNS_MAX} types or nests deeper than {DEPTH_MAX}"
+            );
             return Err(self.refuse(Code::UnusableSchema, message));
         }
         self.depth += 1;
@@ -234,7 +283,10 @@ impl Compiler<'_> {
         }
         if let (Union::One(node), [first, _]) = (&shape, branches) {
             let null_branch = u8::from(*first != Node::Null);
-            return Ok(Step::Nullable(null_branch, Box::new(self.step(node, target)?)));
+            return Ok(Step::Nullable(
+                null_branch,
+                Box::new(self.step(node, target)?),
+            ));
         }
         if shape == Union::Null && *target != DataType::Boolean {
             return self.mismatch(&Node::Null, target);
@@ -242,12 +294,13 @@ impl Compiler<'_> {
         let is_members = matches!(shape, Union::Members(_));
         let mut compiled = Vec::with_capacity(branches.len());
         for branch in branches {
-            let step = match branch {
-                Node::Null => Branch::Null,
-                other if is_members => Branch::Same(self.step_or_refusal(other, target)),
-                other => Branch::Same(self.step(other, target)?),
-            };
-            compiled.push(step);
+            compiled.push(if *branch == Node::Null {
+                Branch::Null
+            } else if is_members {
+                Branch::Same(self.step_or_refusal(branch, target))
+            } else {
+                Branch::Same(self.step(branch, target)?)
+            });
         }
         Ok(Step::Union(compiled))
     }
@@ -261,7 +314,12 @@ impl Compiler<'_> {
         step.unwrap_or_else(|refused| Step::Refuse(refused.code, refused.message))
     }
 
-    fn members(&mut self, branches: &[Node], members: &[(String, &Node)], fields: &Fields) -> Result<Step, Refused> {
+    fn members(
+        &mut self,
+        branches: &[Node],
+        members: &[(String, &Node)],
+        fields: &Fields,
+    ) -> Result<Step, Refused> {
         let mut compiled = Vec::with_capacity(branches.len());
         for branch in branches {
             let Some((name, _)) = members.iter().find(|(_, node)| *node == branch) else {
@@ -270,8 +328,11 @@ impl Compiler<'_> {
             };
             self.path.push(name.clone());
             let place = fields.iter().position(|field| field.name() == name);
-            let Some((place, field)) = place.and_then(|place| Some((place, fields.get(place)?))) else {
-                let message = format!("the union has the branch `{name}`, the column has no such member; evolution is not built yet");
+            let Some((place, field)) = place.and_then(|place| Some((place, fields.get(place)?)))
+            else {
+                let message = format!(
+                    "the union has the branch `{name}`, the column has no such member; evolution is not built yet"
+                );
                 compiled.push(Branch::Same(Step::Refuse(Code::UnknownField, message)));
                 self.path.pop();
                 continue;
@@ -286,21 +347,35 @@ impl Compiler<'_> {
     fn named(&mut self, place: usize, target: &DataType) -> Result<Step, Refused> {
         let schema = self.schema;
         let Some(named) = schema.named(place) else {
-            return Err(self.refuse(Code::UnusableSchema, "the writer schema names a type that it does not hold".to_owned()));
+            return Err(self.refuse(
+                Code::UnusableSchema,
+                "the writer schema names a type that it does not hold".to_owned(),
+            ));
         };
         let step = match (&named.kind, target) {
             (NamedKind::Enum(symbols), DataType::Utf8) => Step::Enum(symbols.clone()),
             (NamedKind::Fixed(_, FixedKind::Uuid), DataType::Utf8) => Step::UuidOfBytes,
             (NamedKind::Fixed(size, FixedKind::Plain), DataType::Binary) => Step::Fixed(*size),
-            (NamedKind::Fixed(size, FixedKind::Decimal(_, scale)), DataType::Decimal128(precision, to_scale)) => {
-                Step::Decimal(decimal(Some(*size), *scale, *precision, *to_scale))
+            (
+                NamedKind::Fixed(size, FixedKind::Decimal(_, scale)),
+                DataType::Decimal128(precision, to_scale),
+            ) => Step::Decimal(decimal(Some(*size), *scale, *precision, *to_scale)),
+            (NamedKind::Fixed(_, FixedKind::Duration), DataType::Struct(fields))
+                if is_duration(fields) =>
+            {
+                Step::Duration
             }
-            (NamedKind::Fixed(_, FixedKind::Duration), DataType::Struct(fields)) if is_duration(fields) => Step::Duration,
-            (NamedKind::Record(members), DataType::Boolean) if members.is_empty() => Step::EmptyRecord,
-            (NamedKind::Record(members), DataType::Utf8) if self.open.contains(&place) && !members.is_empty() => {
+            (NamedKind::Record(members), DataType::Boolean) if members.is_empty() => {
+                Step::EmptyRecord
+            }
+            (NamedKind::Record(members), DataType::Utf8)
+                if self.open.contains(&place) && !members.is_empty() =>
+            {
                 Step::Json(Arc::clone(schema), place)
             }
-            (NamedKind::Record(members), DataType::Struct(fields)) if !members.is_empty() && !self.open.contains(&place) => {
+            (NamedKind::Record(members), DataType::Struct(fields))
+                if !members.is_empty() && !self.open.contains(&place) =>
+            {
                 self.open.push(place);
                 let record = self.record(members, fields, &|_| true)?;
                 self.open.pop();
@@ -313,10 +388,18 @@ impl Compiler<'_> {
 }
 
 fn decimal(size: Option<usize>, scale: u32, to_precision: u8, to_scale: i8) -> Decimal {
-    Decimal { size, scale, to_precision, to_scale: u32::try_from(to_scale).unwrap_or(0) }
+    Decimal {
+        size,
+        scale,
+        to_precision,
+        to_scale: u32::try_from(to_scale).unwrap_or(0),
+    }
 }
 
 fn is_duration(fields: &Fields) -> bool {
     let names = fields.iter().map(|field| field.name().as_str());
-    names.eq(DURATION) && fields.iter().all(|field| *field.data_type() == DataType::Int64)
+    names.eq(DURATION)
+        && fields
+            .iter()
+            .all(|field| *field.data_type() == DataType::Int64)
 }

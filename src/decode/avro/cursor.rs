@@ -36,14 +36,21 @@ pub(crate) struct Block {
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Cursor { rest: bytes, empty_items_left: EMPTY_ITEMS_MAX, cells_left: CELLS_MAX }
+        Cursor {
+            rest: bytes,
+            empty_items_left: EMPTY_ITEMS_MAX,
+            cells_left: CELLS_MAX,
+        }
     }
 
     /// Whether everything is read; gives the number of values that arrays and maps became.
     pub(crate) fn finish(&self) -> Outcome<u64> {
         match self.rest.len() {
             0 => Ok(CELLS_MAX - self.cells_left),
-            left => Err(Fault::new(Code::TrailingBytes, format!("{left} bytes are left after the last field of the schema"))),
+            left => Err(Fault::new(
+                Code::TrailingBytes,
+                format!("{left} bytes are left after the last field of the schema"),
+            )),
         }
     }
 
@@ -52,7 +59,10 @@ impl<'a> Cursor<'a> {
         match self.array::<1>()? {
             [0] => Ok(false),
             [1] => Ok(true),
-            [other] => Err(Fault::new(Code::InvalidEncoding, format!("a boolean is the byte {other}, not 0 or 1"))),
+            [other] => Err(Fault::new(
+                Code::InvalidEncoding,
+                format!("a boolean is the byte {other}, not 0 or 1"),
+            )),
         }
     }
 
@@ -72,7 +82,10 @@ impl<'a> Cursor<'a> {
         let mut value = 0u64;
         for (index, byte) in self.rest.iter().take(10).enumerate() {
             if index == 9 && *byte > 1 {
-                return Err(Fault::new(Code::InvalidEncoding, "a number has more than 64 bits"));
+                return Err(Fault::new(
+                    Code::InvalidEncoding,
+                    "a number has more than 64 bits",
+                ));
             }
             value |= u64::from(byte & 0x7f) << (7 * index);
             if *byte < 0x80 {
@@ -86,7 +99,12 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn int(&mut self) -> Outcome<i32> {
         let value = self.long()?;
-        i32::try_from(value).map_err(|_| Fault::new(Code::InvalidEncoding, format!("{value} is no 32-bit number")))
+        i32::try_from(value).map_err(|_| {
+            Fault::new(
+                Code::InvalidEncoding,
+                format!("{value} is no 32-bit number"),
+            )
+        })
     }
 
     #[inline]
@@ -121,7 +139,9 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn bytes(&mut self) -> Outcome<&'a [u8]> {
         let length = self.long()?;
-        let split = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
+        let split = usize::try_from(length)
+            .ok()
+            .and_then(|length| self.rest.split_at_checked(length));
         let Some((head, rest)) = split else {
             return Err(self.bad_length(length));
         };
@@ -139,7 +159,10 @@ impl<'a> Cursor<'a> {
         }
         match std::str::from_utf8(bytes) {
             Ok(_) => Ok(bytes),
-            Err(error) => Err(Fault::new(Code::InvalidUtf8, format!("a string is not UTF-8: {error}"))),
+            Err(error) => Err(Fault::new(
+                Code::InvalidUtf8,
+                format!("a string is not UTF-8: {error}"),
+            )),
         }
     }
 
@@ -147,9 +170,15 @@ impl<'a> Cursor<'a> {
     fn bad_length(&self, length: i64) -> Box<Fault> {
         let left = self.rest.len();
         if length < 0 {
-            return Fault::new(Code::LengthOutOfRange, format!("the length {length} is negative"));
+            return Fault::new(
+                Code::LengthOutOfRange,
+                format!("the length {length} is negative"),
+            );
         }
-        Fault::new(Code::LengthOutOfRange, format!("the length {length} passes the end of the value, {left} bytes ahead"))
+        Fault::new(
+            Code::LengthOutOfRange,
+            format!("the length {length} passes the end of the value, {left} bytes ahead"),
+        )
     }
 
     /// The next block of an array or map; a count of zero ends it.
@@ -157,14 +186,22 @@ impl<'a> Cursor<'a> {
     pub(crate) fn block(&mut self, items: Items) -> Outcome<Block> {
         let count = self.long()?;
         if count == 0 {
-            return Ok(Block { count: 0, left_after: None });
+            return Ok(Block {
+                count: 0,
+                left_after: None,
+            });
         }
-        let left_after = if count < 0 { Some(self.block_end()?) } else { None };
+        let left_after = if count < 0 {
+            Some(self.block_end()?)
+        } else {
+            None
+        };
         let count = count.unsigned_abs();
         let bytes = u128::from(count) * items.bytes_min as u128;
         if bytes > self.rest.len() as u128 {
             let left = self.rest.len();
-            let message = format!("a block of {count} items passes the end of the value, {left} bytes ahead");
+            let message =
+                format!("a block of {count} items passes the end of the value, {left} bytes ahead");
             return Err(Fault::new(Code::LengthOutOfRange, message));
         }
         self.spend(count, items)?;
@@ -174,7 +211,9 @@ impl<'a> Cursor<'a> {
     /// What is left after a block whose size in bytes comes next.
     fn block_end(&mut self) -> Outcome<usize> {
         let size = self.long()?;
-        let left_after = usize::try_from(size).ok().and_then(|size| self.rest.len().checked_sub(size));
+        let left_after = usize::try_from(size)
+            .ok()
+            .and_then(|size| self.rest.len().checked_sub(size));
         left_after.ok_or_else(|| self.bad_length(size))
     }
 
@@ -186,12 +225,18 @@ impl<'a> Cursor<'a> {
             };
             self.empty_items_left = left;
         }
-        match self.cells_left.checked_sub(count.saturating_mul(items.cells)) {
+        match self
+            .cells_left
+            .checked_sub(count.saturating_mul(items.cells))
+        {
             Some(left) => {
                 self.cells_left = left;
                 Ok(())
             }
-            None => Err(Fault::new(Code::TooLarge, format!("the value becomes more than {CELLS_MAX} values"))),
+            None => Err(Fault::new(
+                Code::TooLarge,
+                format!("the value becomes more than {CELLS_MAX} values"),
+            )),
         }
     }
 
@@ -199,9 +244,10 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn end_block(&self, block: Block) -> Outcome {
         match block.left_after {
-            Some(left_after) if left_after != self.rest.len() => {
-                Err(Fault::new(Code::LengthOutOfRange, "a block does not end where its size says"))
-            }
+            Some(left_after) if left_after != self.rest.len() => Err(Fault::new(
+                Code::LengthOutOfRange,
+                "a block does not end where its size says",
+            )),
             Some(_) | None => Ok(()),
         }
     }

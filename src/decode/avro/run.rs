@@ -40,7 +40,9 @@ fn value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
         (Step::DoubleToDouble, Data::Double(column)) => column.push(cursor.double()?),
         (Step::Boolean, Data::Boolean(column)) => column.push(cursor.boolean()?),
         (Step::LongMillisToMicros, Data::Long(column)) => column.push(micros(cursor.long()?)?),
-        (Step::Nullable(null_branch, inner), _) => return nullable(*null_branch, inner, cursor, column),
+        (Step::Nullable(null_branch, inner), _) => {
+            return nullable(*null_branch, inner, cursor, column);
+        }
         (Step::Record(inner), Data::Struct(column)) => {
             record(inner, cursor, &mut column.members)?;
             column.end();
@@ -59,7 +61,9 @@ fn value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
         }
         (Step::Bytes, Data::Binary(column)) => column.push(cursor.bytes()?)?,
         (Step::Fixed(size), Data::Binary(column)) => column.push(cursor.fixed(*size)?)?,
-        (Step::Enum(symbols), Data::Text(column)) => column.push(symbol(symbols, cursor.long()?)?.as_bytes())?,
+        (Step::Enum(symbols), Data::Text(column)) => {
+            column.push(symbol(symbols, cursor.long()?)?.as_bytes())?
+        }
         (Step::Union(branches), _) => return union(branches, cursor, column),
         (_, _) => return rare_value(step, cursor, column),
     }
@@ -75,7 +79,9 @@ fn rare_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outc
         (Step::LongToDouble, Data::Double(column)) => column.push(exact_double(cursor.long()?)?),
         (Step::FloatToFloat, Data::Float(column)) => column.push(cursor.float()?),
         (Step::FloatToDouble, Data::Double(column)) => column.push(f64::from(cursor.float()?)),
-        (Step::IntMillisToMicros, Data::Long(column)) => column.push(i64::from(cursor.int()?) * 1000),
+        (Step::IntMillisToMicros, Data::Long(column)) => {
+            column.push(i64::from(cursor.int()?) * 1000)
+        }
         (Step::UuidOfBytes, Data::Text(column)) => {
             let mut buffer = uuid::Uuid::encode_buffer();
             let uuid = uuid::Uuid::from_bytes(cursor.array()?);
@@ -102,7 +108,12 @@ fn rare_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outc
 }
 
 #[inline]
-fn nullable(null_branch: u8, inner: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
+fn nullable(
+    null_branch: u8,
+    inner: &Step,
+    cursor: &mut Cursor<'_>,
+    column: &mut Column,
+) -> Outcome {
     match cursor.long()? {
         branch if branch == i64::from(null_branch) => column.push_null(),
         0 | 1 => value(inner, cursor, column),
@@ -112,7 +123,10 @@ fn nullable(null_branch: u8, inner: &Step, cursor: &mut Cursor<'_>, column: &mut
 
 fn union(branches: &[Branch], cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
     let index = cursor.long()?;
-    let Some(branch) = usize::try_from(index).ok().and_then(|index| branches.get(index)) else {
+    let Some(branch) = usize::try_from(index)
+        .ok()
+        .and_then(|index| branches.get(index))
+    else {
         return Err(no_branch(index, branches.len()));
     };
     match (branch, &mut column.data) {
@@ -150,7 +164,12 @@ fn array(item: &Step, items: Items, cursor: &mut Cursor<'_>, column: &mut Column
     }
 }
 
-fn map(step: &Step, items: Items, cursor: &mut Cursor<'_>, column: &mut crate::decode::builder::Map) -> Outcome {
+fn map(
+    step: &Step,
+    items: Items,
+    cursor: &mut Cursor<'_>,
+    column: &mut crate::decode::builder::Map,
+) -> Outcome {
     loop {
         let block = cursor.block(items)?;
         if block.count == 0 {
@@ -169,9 +188,15 @@ fn map(step: &Step, items: Items, cursor: &mut Cursor<'_>, column: &mut crate::d
 
 /// The symbol at an index.
 pub(super) fn symbol(symbols: &[String], index: i64) -> Outcome<&str> {
-    match usize::try_from(index).ok().and_then(|index| symbols.get(index)) {
+    match usize::try_from(index)
+        .ok()
+        .and_then(|index| symbols.get(index))
+    {
         Some(symbol) => Ok(symbol),
-        None => Err(Fault::new(Code::EnumIndex, format!("the enum has {} symbols, not one at {index}", symbols.len()))),
+        None => Err(Fault::new(
+            Code::EnumIndex,
+            format!("the enum has {} symbols, not one at {index}", symbols.len()),
+        )),
     }
 }
 
@@ -180,28 +205,45 @@ pub(super) fn symbol(symbols: &[String], index: i64) -> Outcome<&str> {
 pub(super) fn micros(millis: i64) -> Outcome<i64> {
     match millis.checked_mul(1000) {
         Some(micros) => Ok(micros),
-        None => Err(Fault::new(Code::OutOfRange, format!("{millis} milliseconds since 1970 do not fit a microsecond timestamp"))),
+        None => Err(Fault::new(
+            Code::OutOfRange,
+            format!("{millis} milliseconds since 1970 do not fit a microsecond timestamp"),
+        )),
     }
 }
 
 fn narrowed(value: i64) -> Outcome<i32> {
-    i32::try_from(value).map_err(|_| Fault::new(Code::OutOfRange, format!("{value} does not fit an integer column")))
+    i32::try_from(value).map_err(|_| {
+        Fault::new(
+            Code::OutOfRange,
+            format!("{value} does not fit an integer column"),
+        )
+    })
 }
 
 fn exact_double(value: i64) -> Outcome<f64> {
     if value.unsigned_abs() > EXACT_MAX {
-        return Err(Fault::new(Code::OutOfRange, format!("{value} does not fit a double column exactly")));
+        return Err(Fault::new(
+            Code::OutOfRange,
+            format!("{value} does not fit a double column exactly"),
+        ));
     }
     Ok(value as f64)
 }
 
 #[cold]
 pub(super) fn no_branch(branch: i64, branches: usize) -> Box<Fault> {
-    Fault::new(Code::UnionIndex, format!("the union has {branches} branches, not one at {branch}"))
+    Fault::new(
+        Code::UnionIndex,
+        format!("the union has {branches} branches, not one at {branch}"),
+    )
 }
 
 /// Steps and columns are compiled from the same target, so this is a bug of ours; it rejects the record rather than the process.
 #[cold]
 fn uneven() -> Box<Fault> {
-    Fault::new(Code::TypeMismatch, "the compiled steps do not fit the columns (a bug of Lakeward)")
+    Fault::new(
+        Code::TypeMismatch,
+        "the compiled steps do not fit the columns (a bug of Lakeward)",
+    )
 }

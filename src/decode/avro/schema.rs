@@ -46,6 +46,13 @@ pub(crate) enum Node {
     Named(usize),
 }
 
+impl Node {
+    /// The place of a named type.
+    pub(crate) fn place(&self) -> Option<usize> {
+        if let Node::Named(place) = self { Some(*place) } else { None }
+    }
+}
+
 /// Logical types of `long` that are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -98,21 +105,28 @@ impl Schema {
             parser.parse_text(reference)?;
         }
         let root = parser.parse_text(text)?;
-        let mut schema = Schema { root, named: parser.named, bytes_min: Vec::new() };
+        let mut schema = Schema {
+            root,
+            named: parser.named,
+            bytes_min: Vec::new(),
+        };
         let mut bytes_min = vec![None; schema.named.len()];
         (0..schema.named.len()).for_each(|place| {
             schema.measure(&Node::Named(place), &mut bytes_min);
         });
-        schema.bytes_min = bytes_min.into_iter().map(|bytes| bytes.unwrap_or(0)).collect();
+        schema.bytes_min = bytes_min
+            .into_iter()
+            .map(|bytes| bytes.unwrap_or(0))
+            .collect();
         Ok(schema)
     }
 
     /// The fewest bytes that a value takes.
     pub(crate) fn bytes_min(&self, node: &Node) -> usize {
-        match node {
-            Node::Named(place) => self.bytes_min.get(*place).copied().unwrap_or(0),
-            other => self.measure(other, &mut []),
+        if let Node::Named(place) = node {
+            return self.bytes_min.get(*place).copied().unwrap_or(0);
         }
+        self.measure(node, &mut [])
     }
 
     /// Measures a type once; what it holds of itself counts as nothing.
@@ -121,8 +135,18 @@ impl Schema {
             Node::Null => return 0,
             Node::Float => return 4,
             Node::Double => return 8,
-            Node::Boolean | Node::Int | Node::Long | Node::Bytes | Node::String | Node::Uuid | Node::Decimal(_, _) => return 1,
-            Node::Date | Node::TimeMillis | Node::TimeMicros | Node::TimestampMillis | Node::TimestampMicros => return 1,
+            Node::Boolean
+            | Node::Int
+            | Node::Long
+            | Node::Bytes
+            | Node::String
+            | Node::Uuid
+            | Node::Decimal(_, _) => return 1,
+            Node::Date
+            | Node::TimeMillis
+            | Node::TimeMicros
+            | Node::TimestampMillis
+            | Node::TimestampMicros => return 1,
             Node::Refused(_) | Node::Array(_) | Node::Map(_) | Node::Union(_) => return 1,
             Node::Named(place) => *place,
         };
@@ -135,9 +159,9 @@ impl Schema {
         let bytes = match self.named(place).map(|named| &named.kind) {
             Some(NamedKind::Enum(_)) => 1,
             Some(NamedKind::Fixed(size, _)) => *size,
-            Some(NamedKind::Record(members)) => {
-                members.iter().fold(0, |sum: usize, member| sum.saturating_add(self.measure(&member.node, known)))
-            }
+            Some(NamedKind::Record(members)) => members.iter().fold(0, |sum: usize, member| {
+                sum.saturating_add(self.measure(&member.node, known))
+            }),
             None => 0,
         };
         if let Some(slot) = known.get_mut(place) {
@@ -157,7 +181,11 @@ impl Schema {
             Node::Null => "null",
             Node::Boolean => "boolean",
             Node::Int | Node::Date | Node::TimeMillis => "int",
-            Node::Long | Node::TimeMicros | Node::TimestampMillis | Node::TimestampMicros | Node::Refused(_) => "long",
+            Node::Long
+            | Node::TimeMicros
+            | Node::TimestampMillis
+            | Node::TimestampMicros
+            | Node::Refused(_) => "long",
             Node::Float => "float",
             Node::Double => "double",
             Node::Bytes | Node::Decimal(_, _) => "bytes",
@@ -180,7 +208,8 @@ struct Parser {
 impl Parser {
     fn parse_text(&mut self, text: &str) -> Result<Node, String> {
         // A registry hands out a primitive either as `"string"` or as `{"type": "string"}`; a bare word is not JSON but is seen in files.
-        let value: Value = serde_json::from_str(text).map_err(|error| format!("the Avro schema is not JSON: {error}"))?;
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| format!("the Avro schema is not JSON: {error}"))?;
         self.parse(&value, "")
     }
 
@@ -193,7 +222,9 @@ impl Parser {
             Value::String(name) => self.parse_name(name, namespace),
             Value::Array(branches) => self.parse_union(branches, namespace),
             Value::Object(object) => self.parse_object(object, namespace),
-            Value::Null | Value::Bool(_) | Value::Number(_) => Err(format!("{value} is no Avro type")),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {
+                Err(format!("{value} is no Avro type"))
+            }
         };
         self.depth -= 1;
         node
@@ -212,8 +243,13 @@ impl Parser {
             _ => {
                 let full_name = qualify(name, namespace);
                 // A name that is not in the enclosing namespace may lie in none.
-                let place = self.places.get(&full_name).or_else(|| self.places.get(name));
-                Node::Named(*place.ok_or_else(|| format!("the Avro type `{full_name}` is not defined"))?)
+                let place = self
+                    .places
+                    .get(&full_name)
+                    .or_else(|| self.places.get(name));
+                Node::Named(
+                    *place.ok_or_else(|| format!("the Avro type `{full_name}` is not defined"))?,
+                )
             }
         };
         Ok(node)
@@ -237,7 +273,11 @@ impl Parser {
         Ok(Node::Union(nodes))
     }
 
-    fn parse_object(&mut self, object: &Map<String, Value>, namespace: &str) -> Result<Node, String> {
+    fn parse_object(
+        &mut self,
+        object: &Map<String, Value>,
+        namespace: &str,
+    ) -> Result<Node, String> {
         let Some(Value::String(word)) = object.get("type") else {
             let inner = object.get("type").ok_or("an Avro type has no `type`")?;
             return self.parse(inner, namespace);
@@ -245,7 +285,8 @@ impl Parser {
         match word.as_str() {
             "record" | "error" => self.parse_record(object, namespace),
             "enum" => {
-                let symbols = strings(object.get("symbols")).ok_or("an Avro enum has no `symbols`")?;
+                let symbols =
+                    strings(object.get("symbols")).ok_or("an Avro enum has no `symbols`")?;
                 let place = self.define(object, namespace)?;
                 self.complete(place, NamedKind::Enum(symbols))
             }
@@ -262,31 +303,55 @@ impl Parser {
         }
     }
 
-    fn parse_record(&mut self, object: &Map<String, Value>, namespace: &str) -> Result<Node, String> {
+    fn parse_record(
+        &mut self,
+        object: &Map<String, Value>,
+        namespace: &str,
+    ) -> Result<Node, String> {
         let place = self.define(object, namespace)?;
         let name = qualified_name(object, namespace)?;
-        let inner = name.rsplit_once('.').map_or("", |(inner, _)| inner).to_owned();
+        let inner = name
+            .rsplit_once('.')
+            .map_or("", |(inner, _)| inner)
+            .to_owned();
         let Some(Value::Array(members)) = object.get("fields") else {
             return Err(format!("the Avro record `{name}` has no `fields`"));
         };
         let mut fields: Vec<Field> = Vec::with_capacity(members.len());
         for member in members {
             let field_name = member.get("name").and_then(Value::as_str);
-            let field_name = field_name.ok_or_else(|| format!("a field of the Avro record `{name}` has no `name`"))?;
+            let field_name = field_name
+                .ok_or_else(|| format!("a field of the Avro record `{name}` has no `name`"))?;
             if fields.iter().any(|field| field.name == field_name) {
-                return Err(format!("the Avro record `{name}` has the field `{field_name}` twice"));
+                return Err(format!(
+                    "the Avro record `{name}` has the field `{field_name}` twice"
+                ));
             }
-            let kind = member.get("type").ok_or_else(|| format!("the field `{field_name}` of `{name}` has no `type`"))?;
-            fields.push(Field { name: field_name.to_owned(), node: self.parse(kind, &inner)? });
+            let kind = member
+                .get("type")
+                .ok_or_else(|| format!("the field `{field_name}` of `{name}` has no `type`"))?;
+            fields.push(Field {
+                name: field_name.to_owned(),
+                node: self.parse(kind, &inner)?,
+            });
         }
         self.complete(place, NamedKind::Record(fields))
     }
 
-    fn parse_fixed(&mut self, object: &Map<String, Value>, namespace: &str) -> Result<Node, String> {
-        let size = object.get("size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
+    fn parse_fixed(
+        &mut self,
+        object: &Map<String, Value>,
+        namespace: &str,
+    ) -> Result<Node, String> {
+        let size = object
+            .get("size")
+            .and_then(Value::as_u64)
+            .and_then(|size| usize::try_from(size).ok());
         let size = size.ok_or("an Avro fixed has no `size`")?;
         let kind = match object.get("logicalType").and_then(Value::as_str) {
-            Some("decimal") => decimal(object).map_or(FixedKind::Plain, |(precision, scale)| FixedKind::Decimal(precision, scale)),
+            Some("decimal") => decimal(object).map_or(FixedKind::Plain, |(precision, scale)| {
+                FixedKind::Decimal(precision, scale)
+            }),
             Some("uuid") if size == 16 => FixedKind::Uuid,
             Some("duration") if size == 12 => FixedKind::Duration,
             Some(_) | None => FixedKind::Plain,
@@ -302,12 +367,18 @@ impl Parser {
         if self.places.insert(full_name.clone(), place).is_some() {
             return Err(format!("the Avro type `{full_name}` is defined twice"));
         }
-        self.named.push(Named { full_name, kind: NamedKind::Enum(Vec::new()) });
+        self.named.push(Named {
+            full_name,
+            kind: NamedKind::Enum(Vec::new()),
+        });
         Ok(place)
     }
 
     fn complete(&mut self, place: usize, kind: NamedKind) -> Result<Node, String> {
-        let named = self.named.get_mut(place).ok_or("an Avro type has no place")?;
+        let named = self
+            .named
+            .get_mut(place)
+            .ok_or("an Avro type has no place")?;
         named.kind = kind;
         Ok(Node::Named(place))
     }
@@ -315,9 +386,14 @@ impl Parser {
 
 /// Applies `logicalType`; one that does not fit its type is ignored, as the specification says.
 fn with_logical_type(node: Node, object: &Map<String, Value>) -> Node {
-    let logical_type = object.get("logicalType").and_then(Value::as_str).unwrap_or("");
+    let logical_type = object
+        .get("logicalType")
+        .and_then(Value::as_str)
+        .unwrap_or("");
     match (&node, logical_type) {
-        (Node::Bytes, "decimal") => decimal(object).map_or(node, |(precision, scale)| Node::Decimal(precision, scale)),
+        (Node::Bytes, "decimal") => {
+            decimal(object).map_or(node, |(precision, scale)| Node::Decimal(precision, scale))
+        }
         (Node::String, "uuid") => Node::Uuid,
         (Node::Int, "date") => Node::Date,
         (Node::Int, "time-millis") => Node::TimeMillis,
@@ -325,16 +401,21 @@ fn with_logical_type(node: Node, object: &Map<String, Value>) -> Node {
         (Node::Long, "timestamp-millis") => Node::TimestampMillis,
         (Node::Long, "timestamp-micros") => Node::TimestampMicros,
         (Node::Long, "timestamp-nanos") => Node::Refused(Refused::TimestampNanos),
-        (Node::Long, "local-timestamp-millis" | "local-timestamp-micros" | "local-timestamp-nanos") => {
-            Node::Refused(Refused::LocalTimestamp)
-        }
+        (
+            Node::Long,
+            "local-timestamp-millis" | "local-timestamp-micros" | "local-timestamp-nanos",
+        ) => Node::Refused(Refused::LocalTimestamp),
         (_, _) => node,
     }
 }
 
 /// Precision and scale, if they make a decimal.
 fn decimal(object: &Map<String, Value>) -> Option<(u32, u32)> {
-    let number = |key: &str| object.get(key).map(|value| value.as_u64().and_then(|number| u32::try_from(number).ok()));
+    let number = |key: &str| {
+        object
+            .get(key)
+            .map(|value| value.as_u64().and_then(|number| u32::try_from(number).ok()))
+    };
     let precision = number("precision")??;
     let scale = number("scale").unwrap_or(Some(0))?;
     (precision > 0 && scale <= precision).then_some((precision, scale))
@@ -345,7 +426,10 @@ fn qualified_name(object: &Map<String, Value>, namespace: &str) -> Result<String
     if name.is_empty() || name.ends_with('.') {
         return Err("a named Avro type has no `name`".to_owned());
     }
-    let namespace = object.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
+    let namespace = object
+        .get("namespace")
+        .and_then(Value::as_str)
+        .unwrap_or(namespace);
     Ok(qualify(name, namespace))
 }
 
@@ -358,5 +442,9 @@ fn qualify(name: &str, namespace: &str) -> String {
 }
 
 fn strings(value: Option<&Value>) -> Option<Vec<String>> {
-    value?.as_array()?.iter().map(|symbol| symbol.as_str().map(str::to_owned)).collect()
+    value?
+        .as_array()?
+        .iter()
+        .map(|symbol| symbol.as_str().map(str::to_owned))
+        .collect()
 }

@@ -23,9 +23,20 @@ const DEPTH_MAX: usize = 128;
 const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// Appends the record of the named type at `place` to `out`.
-pub(super) fn write(schema: &Arc<Schema>, place: usize, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Outcome {
+pub(super) fn write(
+    schema: &Arc<Schema>,
+    place: usize,
+    cursor: &mut Cursor<'_>,
+    out: &mut Vec<u8>,
+) -> Outcome {
     let start = out.len();
-    let mut writer = Writer { schema, cursor, out, start, depth: 0 };
+    let mut writer = Writer {
+        schema,
+        cursor,
+        out,
+        start,
+        depth: 0,
+    };
     writer.value(&Node::Named(place))
 }
 
@@ -40,10 +51,16 @@ struct Writer<'a, 'b, 'c> {
 impl Writer<'_, '_, '_> {
     fn value(&mut self, node: &Node) -> Outcome {
         if self.depth >= DEPTH_MAX {
-            return Err(Fault::new(Code::Depth, format!("a recursive value nests deeper than {DEPTH_MAX}")));
+            return Err(Fault::new(
+                Code::Depth,
+                format!("a recursive value nests deeper than {DEPTH_MAX}"),
+            ));
         }
         if self.out.len() - self.start > TEXT_BYTES_MAX {
-            return Err(Fault::new(Code::TooLarge, format!("the JSON text of a recursive value passes {TEXT_BYTES_MAX} bytes")));
+            return Err(Fault::new(
+                Code::TooLarge,
+                format!("the JSON text of a recursive value passes {TEXT_BYTES_MAX} bytes"),
+            ));
         }
         self.depth += 1;
         match node {
@@ -96,7 +113,12 @@ impl Writer<'_, '_, '_> {
                 let value = self.cursor.long()?;
                 self.string(&time::format_timestamp(value));
             }
-            Node::Refused(_) => return Err(Fault::new(Code::UnusableSchema, "a recursive value holds a refused type")),
+            Node::Refused(_) => {
+                return Err(Fault::new(
+                    Code::UnusableSchema,
+                    "a recursive value holds a refused type",
+                ));
+            }
             Node::Array(item) => self.array(item)?,
             Node::Map(value) => self.map(value)?,
             Node::Union(branches) => self.union(branches)?,
@@ -109,7 +131,10 @@ impl Writer<'_, '_, '_> {
     fn array(&mut self, item: &Node) -> Outcome {
         self.raw("[");
         let mut index = 0;
-        let items = Items { bytes_min: self.schema.bytes_min(item), cells: 1 };
+        let items = Items {
+            bytes_min: self.schema.bytes_min(item),
+            cells: 1,
+        };
         loop {
             let block = self.cursor.block(items)?;
             for _ in 0..block.count {
@@ -130,12 +155,17 @@ impl Writer<'_, '_, '_> {
         let mut index = 0;
         let mut seen = std::collections::HashSet::new();
         loop {
-            let block = self.cursor.block(Items { bytes_min: 1, cells: 1 })?;
+            let block = self.cursor.block(Items {
+                bytes_min: 1,
+                cells: 1,
+            })?;
             for _ in 0..block.count {
                 self.separate(index);
                 let key = self.cursor.text()?;
                 if !seen.insert(key) {
-                    return Err(Fault::new(Code::DuplicateField, "a map has one key twice").at_key(key));
+                    return Err(
+                        Fault::new(Code::DuplicateField, "a map has one key twice").at_key(key)
+                    );
                 }
                 self.string(&String::from_utf8_lossy(key));
                 self.raw(":");
@@ -152,7 +182,10 @@ impl Writer<'_, '_, '_> {
 
     fn union(&mut self, branches: &[Node]) -> Outcome {
         let index = self.cursor.long()?;
-        let Some(branch) = usize::try_from(index).ok().and_then(|index| branches.get(index)) else {
+        let Some(branch) = usize::try_from(index)
+            .ok()
+            .and_then(|index| branches.get(index))
+        else {
             return Err(no_branch(index, branches.len()));
         };
         let Union::Members(members) = union(self.schema, branches) else {
@@ -173,7 +206,10 @@ impl Writer<'_, '_, '_> {
     fn named(&mut self, place: usize) -> Outcome {
         let schema = self.schema;
         let Some(named) = schema.named(place) else {
-            return Err(Fault::new(Code::UnusableSchema, "the writer schema names a type that it does not hold"));
+            return Err(Fault::new(
+                Code::UnusableSchema,
+                "the writer schema names a type that it does not hold",
+            ));
         };
         let Named { kind, .. } = named;
         match kind {
@@ -197,7 +233,8 @@ impl Writer<'_, '_, '_> {
             self.separate(index);
             self.string(&member.name);
             self.raw(":");
-            self.value(&member.node).map_err(|fault| fault.in_field(&member.name))?;
+            self.value(&member.node)
+                .map_err(|fault| fault.in_field(&member.name))?;
         }
         self.raw("}");
         Ok(())
@@ -208,13 +245,24 @@ impl Writer<'_, '_, '_> {
             FixedKind::Plain => self.base64(bytes),
             FixedKind::Decimal(precision, scale) => self.decimal(bytes, precision, scale)?,
             FixedKind::Uuid => {
-                let text = uuid::Uuid::from_slice(bytes).map(|uuid| uuid.to_string()).unwrap_or_default();
+                let text = uuid::Uuid::from_slice(bytes)
+                    .map(|uuid| uuid.to_string())
+                    .unwrap_or_default();
                 self.string(&text);
             }
             FixedKind::Duration => {
-                let mut parts = bytes.chunks_exact(4).map(|part| part.iter().rev().fold(0u32, |value, byte| (value << 8) | u32::from(*byte)));
+                let mut parts = bytes.chunks_exact(4).map(|part| {
+                    part.iter()
+                        .rev()
+                        .fold(0u32, |value, byte| (value << 8) | u32::from(*byte))
+                });
                 let mut next = || parts.next().unwrap_or(0);
-                let text = format!("{{\"months\":{},\"days\":{},\"millis\":{}}}", next(), next(), next());
+                let text = format!(
+                    "{{\"months\":{},\"days\":{},\"millis\":{}}}",
+                    next(),
+                    next(),
+                    next()
+                );
                 self.raw(&text);
             }
         }
@@ -223,7 +271,15 @@ impl Writer<'_, '_, '_> {
 
     fn decimal(&mut self, bytes: &[u8], precision: u32, scale: u32) -> Outcome {
         let to_precision = u8::try_from(precision).unwrap_or(u8::MAX);
-        let value = decimal::decode(bytes, Decimal { size: None, scale, to_precision, to_scale: scale })?;
+        let value = decimal::decode(
+            bytes,
+            Decimal {
+                size: None,
+                scale,
+                to_precision,
+                to_scale: scale,
+            },
+        )?;
         self.string(&time::format_decimal(value, scale));
         Ok(())
     }
@@ -240,7 +296,11 @@ impl Writer<'_, '_, '_> {
 
     /// JSON has no word for NaN and infinities: they are strings.
     fn number(&mut self, is_finite: bool, text: &str) {
-        if is_finite { self.raw(text) } else { self.string(text) }
+        if is_finite {
+            self.raw(text)
+        } else {
+            self.string(text)
+        }
     }
 
     fn string(&mut self, text: &str) {

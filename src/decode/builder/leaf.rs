@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, PrimitiveArray, StringArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, PrimitiveArray, StringArray,
+};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, DataType};
 use arrow::error::ArrowError;
@@ -19,7 +21,10 @@ pub(crate) struct Booleans {
 
 impl Booleans {
     pub(super) fn new() -> Self {
-        Booleans { values: BooleanBufferBuilder::new(0), validity: Validity::default() }
+        Booleans {
+            values: BooleanBufferBuilder::new(0),
+            validity: Validity::default(),
+        }
     }
 
     #[inline]
@@ -47,7 +52,10 @@ impl Booleans {
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
-        Arc::new(BooleanArray::new(self.values.finish(), self.validity.finish()))
+        Arc::new(BooleanArray::new(
+            self.values.finish(),
+            self.validity.finish(),
+        ))
     }
 }
 
@@ -60,7 +68,10 @@ pub(crate) struct Values<T> {
 
 impl<T: ArrowNativeType> Values<T> {
     pub(super) fn new() -> Self {
-        Values { values: Vec::new(), validity: Validity::default() }
+        Values {
+            values: Vec::new(),
+            validity: Validity::default(),
+        }
     }
 
     #[inline]
@@ -93,7 +104,10 @@ impl<T: ArrowNativeType> Values<T> {
         A: ArrowPrimitiveType<Native = T>,
     {
         let values = ScalarBuffer::from(std::mem::take(&mut self.values));
-        Ok(Arc::new(PrimitiveArray::<A>::try_new(values, self.validity.finish())?.with_data_type(data_type.clone())))
+        Ok(Arc::new(
+            PrimitiveArray::<A>::try_new(values, self.validity.finish())?
+                .with_data_type(data_type.clone()),
+        ))
     }
 }
 
@@ -107,7 +121,11 @@ pub(crate) struct Bytes {
 
 impl Bytes {
     pub(super) fn new() -> Self {
-        Bytes { offsets: vec![0], bytes: Vec::new(), validity: Validity::default() }
+        Bytes {
+            offsets: vec![0],
+            bytes: Vec::new(),
+            validity: Validity::default(),
+        }
     }
 
     /// Appends one value. Text must be UTF-8.
@@ -141,7 +159,9 @@ impl Bytes {
 
     /// The value at `index`.
     pub(crate) fn get(&self, index: usize) -> &[u8] {
-        self.bytes.get(offset(&self.offsets, index)..offset(&self.offsets, index + 1)).unwrap_or(&[])
+        self.bytes
+            .get(offset(&self.offsets, index)..offset(&self.offsets, index + 1))
+            .unwrap_or(&[])
     }
 
     fn last_offset(&self) -> i32 {
@@ -163,18 +183,29 @@ impl Bytes {
     }
 
     fn parts(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.offsets, vec![0])));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(
+            &mut self.offsets,
+            vec![0],
+        )));
         (offsets, Buffer::from_vec(std::mem::take(&mut self.bytes)))
     }
 
     pub(super) fn finish_text(&mut self) -> Result<ArrayRef, ArrowError> {
         let (offsets, bytes) = self.parts();
-        Ok(Arc::new(StringArray::try_new(offsets, bytes, self.validity.finish())?))
+        Ok(Arc::new(StringArray::try_new(
+            offsets,
+            bytes,
+            self.validity.finish(),
+        )?))
     }
 
     pub(super) fn finish_binary(&mut self) -> Result<ArrayRef, ArrowError> {
         let (offsets, bytes) = self.parts();
-        Ok(Arc::new(BinaryArray::try_new(offsets, bytes, self.validity.finish())?))
+        Ok(Arc::new(BinaryArray::try_new(
+            offsets,
+            bytes,
+            self.validity.finish(),
+        )?))
     }
 }
 

@@ -7,7 +7,8 @@ mod validity;
 
 use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 
@@ -53,7 +54,10 @@ pub(crate) enum Data {
 
 impl Column {
     pub(crate) fn new(data_type: &DataType, is_nullable: bool) -> Self {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "Arrow has many types that no table of ours writes")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "Arrow has many types that no table of ours writes"
+        )]
         let data = match data_type {
             DataType::Boolean => Data::Boolean(Booleans::new()),
             DataType::Int32 | DataType::Date32 => Data::Int(Values::new()),
@@ -79,7 +83,10 @@ impl Column {
     #[inline]
     pub(crate) fn push_null(&mut self) -> Outcome {
         if !self.is_nullable {
-            return Err(Fault::new(Code::NullNotAllowed, "the table's column allows no null"));
+            return Err(Fault::new(
+                Code::NullNotAllowed,
+                "the table's column allows no null",
+            ));
         }
         self.pad();
         Ok(())
@@ -160,15 +167,21 @@ impl Column {
             (Data::Int(values), DataType::Int32) => values.finish::<Int32Type>(data_type),
             (Data::Int(values), DataType::Date32) => values.finish::<Date32Type>(data_type),
             (Data::Long(values), DataType::Int64) => values.finish::<Int64Type>(data_type),
-            (Data::Long(values), DataType::Timestamp(_, _)) => values.finish::<TimestampMicrosecondType>(data_type),
+            (Data::Long(values), DataType::Timestamp(_, _)) => {
+                values.finish::<TimestampMicrosecondType>(data_type)
+            }
             (Data::Float(values), DataType::Float32) => values.finish::<Float32Type>(data_type),
             (Data::Double(values), DataType::Float64) => values.finish::<Float64Type>(data_type),
-            (Data::Decimal(values), DataType::Decimal128(_, _)) => values.finish::<Decimal128Type>(data_type),
+            (Data::Decimal(values), DataType::Decimal128(_, _)) => {
+                values.finish::<Decimal128Type>(data_type)
+            }
             (Data::Text(values), DataType::Utf8) => values.finish_text(),
             (Data::Binary(values), DataType::Binary) => values.finish_binary(),
             (Data::Struct(values), DataType::Struct(fields)) => values.finish(fields),
             (Data::List(values), DataType::List(item)) => values.finish(item),
-            (Data::Map(values), DataType::Map(entries, is_sorted)) => values.finish(entries, *is_sorted),
+            (Data::Map(values), DataType::Map(entries, is_sorted)) => {
+                values.finish(entries, *is_sorted)
+            }
             (Data::Absent(len), _) => Ok(new_null_array(data_type, std::mem::take(len))),
             (_, _) => Err(mismatch(data_type)),
         }
@@ -180,10 +193,14 @@ pub(crate) fn map_value(entries: &DataType) -> Option<&arrow::datatypes::FieldRe
     let DataType::Struct(fields) = entries else {
         return None;
     };
-    let is_text = fields.first().is_some_and(|key| *key.data_type() == DataType::Utf8);
+    let is_text = fields
+        .first()
+        .is_some_and(|key| *key.data_type() == DataType::Utf8);
     fields.get(1).filter(|_| is_text && fields.len() == 2)
 }
 
 fn mismatch(data_type: &DataType) -> ArrowError {
-    ArrowError::SchemaError(format!("a column builder was made for another type than {data_type}"))
+    ArrowError::SchemaError(format!(
+        "a column builder was made for another type than {data_type}"
+    ))
 }

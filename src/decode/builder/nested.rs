@@ -26,8 +26,15 @@ pub(crate) struct Struct {
 
 impl Struct {
     pub(super) fn new(fields: &Fields) -> Self {
-        let members = fields.iter().map(|field| Column::new(field.data_type(), field.is_nullable())).collect();
-        Struct { members, validity: Validity::default(), len: 0 }
+        let members = fields
+            .iter()
+            .map(|field| Column::new(field.data_type(), field.is_nullable()))
+            .collect();
+        Struct {
+            members,
+            validity: Validity::default(),
+            len: 0,
+        }
     }
 
     /// Completes a row whose members have been appended.
@@ -49,7 +56,9 @@ impl Struct {
     }
 
     pub(super) fn truncate(&mut self, len: usize) {
-        self.members.iter_mut().for_each(|member| member.truncate(len));
+        self.members
+            .iter_mut()
+            .for_each(|member| member.truncate(len));
         self.validity.truncate(len);
         self.len = len;
     }
@@ -65,7 +74,12 @@ impl Struct {
         }
         let len = std::mem::take(&mut self.len);
         let nulls = self.validity.finish();
-        Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), arrays, nulls, len)?))
+        Ok(Arc::new(StructArray::try_new_with_length(
+            fields.clone(),
+            arrays,
+            nulls,
+            len,
+        )?))
     }
 }
 
@@ -80,7 +94,11 @@ pub(crate) struct List {
 impl List {
     pub(super) fn new(item: &FieldRef) -> Self {
         let item = Box::new(Column::new(item.data_type(), item.is_nullable()));
-        List { offsets: vec![0], item, validity: Validity::default() }
+        List {
+            offsets: vec![0],
+            item,
+            validity: Validity::default(),
+        }
     }
 
     /// Completes a row with the items that have been appended since the last one.
@@ -114,9 +132,17 @@ impl List {
     }
 
     pub(super) fn finish(&mut self, item: &FieldRef) -> Result<ArrayRef, ArrowError> {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.offsets, vec![0])));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(
+            &mut self.offsets,
+            vec![0],
+        )));
         let values = self.item.finish(item.data_type())?;
-        Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, self.validity.finish())?))
+        Ok(Arc::new(ListArray::try_new(
+            Arc::clone(item),
+            offsets,
+            values,
+            self.validity.finish(),
+        )?))
     }
 }
 
@@ -132,7 +158,12 @@ pub(crate) struct Map {
 impl Map {
     pub(super) fn new(value: &FieldRef) -> Self {
         let values = Box::new(Column::new(value.data_type(), value.is_nullable()));
-        Map { offsets: vec![0], keys: Bytes::new(), values, validity: Validity::default() }
+        Map {
+            offsets: vec![0],
+            keys: Bytes::new(),
+            values,
+            validity: Validity::default(),
+        }
     }
 
     /// Completes a row with the entries that have been appended since the last one.
@@ -162,7 +193,10 @@ impl Map {
                 !seen.insert(key)
             };
             if is_duplicate {
-                return Err(Fault::new(Code::DuplicateField, format!("the map has the key {} twice", Shown(key))));
+                return Err(Fault::new(
+                    Code::DuplicateField,
+                    format!("the map has the key {} twice", Shown(key)),
+                ));
             }
         }
         Ok(())
@@ -186,19 +220,38 @@ impl Map {
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        4 * self.len() + self.keys.size_bytes() + self.values.size_bytes() + self.validity.size_bytes()
+        4 * self.len()
+            + self.keys.size_bytes()
+            + self.values.size_bytes()
+            + self.validity.size_bytes()
     }
 
-    pub(super) fn finish(&mut self, entries: &FieldRef, is_sorted: bool) -> Result<ArrayRef, ArrowError> {
+    pub(super) fn finish(
+        &mut self,
+        entries: &FieldRef,
+        is_sorted: bool,
+    ) -> Result<ArrayRef, ArrowError> {
         let arrow::datatypes::DataType::Struct(fields) = entries.data_type() else {
             return Err(mismatch(entries.data_type()));
         };
         let Some(value) = fields.get(1) else {
             return Err(mismatch(entries.data_type()));
         };
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.offsets, vec![0])));
-        let arrays = vec![self.keys.finish_text()?, self.values.finish(value.data_type())?];
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(
+            &mut self.offsets,
+            vec![0],
+        )));
+        let arrays = vec![
+            self.keys.finish_text()?,
+            self.values.finish(value.data_type())?,
+        ];
         let structs = StructArray::try_new(fields.clone(), arrays, None)?;
-        Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, structs, self.validity.finish(), is_sorted)?))
+        Ok(Arc::new(MapArray::try_new(
+            Arc::clone(entries),
+            offsets,
+            structs,
+            self.validity.finish(),
+            is_sorted,
+        )?))
     }
 }

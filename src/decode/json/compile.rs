@@ -1,21 +1,25 @@
 //! Compiles declared fields against the columns of a table into steps: what to read and which column to append to. Does not read records.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Fields};
+use serde_json::Value;
 
 use crate::decode::builder::map_value;
 use crate::decode::types::Refusal;
 use crate::decode::types::json::{Member, Numbers, Shape};
 use crate::decode::types::width;
 
-/// Up to how many fields are compared one by one before the names are looked up.
-const COMPARED_MAX: usize = 16;
+/// Up to how many fields a walk over all of them is quicker than a hash.
+const LISTED_MAX: usize = 32;
 
 /// How the fields of an object reach the columns.
 #[derive(Debug)]
 pub(crate) struct Object {
     fields: Vec<Field>,
+    /// The place of the field that the last object began with.
+    pub(crate) first: Cell<usize>,
     places: HashMap<String, usize>,
     /// The columns that the object fills; null where a record has no such field.
     pub(crate) columns: Vec<usize>,
@@ -26,6 +30,12 @@ pub(crate) struct Object {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) name: String,
+    /// The name in its quotes, as records mostly spell it.
+    pub(crate) quoted_name: Vec<u8>,
+    /// Its place among the fields.
+    pub(crate) place: usize,
+    /// The place of the field that came after it last, since records of one producer keep their order.
+    pub(crate) follower: Cell<usize>,
     /// The place of the column among its siblings.
     pub(crate) column: usize,
     pub(crate) step: Step,
@@ -52,39 +62,53 @@ pub(crate) enum Step {
 }
 
 impl Object {
-    /// The field called `name`, looked for first at `expected`, since records tend to keep their order.
+    /// The field at a place.
     #[inline]
-    pub(crate) fn find(&self, name: &[u8], expected: usize) -> Option<(usize, &Field)> {
-        let (before, after) = self.fields.split_at_checked(expected).unwrap_or((&self.fields, &[]));
-        for (index, field) in after.iter().take(COMPARED_MAX).enumerate() {
-            if field.name.as_bytes() == name {
-                return Some((expected + index, field));
-            }
+    pub(crate) fn at(&self, place: usize) -> Option<&Field> {
+        self.fields.get(place)
+    }
+
+    /// The field called `name`.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Field> {
+        if self.fields.len() <= LISTED_MAX {
+            return self.fields.iter().find(|field| field.name.as_bytes() == name);
         }
-        if self.fields.len() <= COMPARED_MAX {
-            return before.iter().enumerate().find(|(_, field)| field.name.as_bytes() == name);
-        }
-        let place = *self.places.get(std::str::from_utf8(name).ok()?)?;
-        Some((place, self.fields.get(place)?))
+        self.fields.get(*self.places.get(std::str::from_utf8(name).ok()?)?)
     }
 }
 
 /// Compiles declared fields against the table's columns, of which `is_record` says whether records may fill them.
-pub(crate) fn compile(members: &[Member], columns: &Fields, is_record: &dyn Fn(&str) -> bool) -> Result<Object, Refusal> {
+pub(crate) fn compile(
+    members: &[Member],
+    columns: &Fields,
+    is_record: &dyn Fn(&str) -> bool,
+) -> Result<Object, Refusal> {
     let mut fields = Vec::with_capacity(members.len());
-    for member in members {
+    for (place, member) in members.iter().enumerate() {
         let found = columns.iter().enumerate().find(|(_, column)| *column.name() == member.name && is_record(&member.name));
-        let Some((place, column)) = found else {
+        let Some((column_place, column)) = found else {
             return Err(Refusal::new("the table has no such column; evolution is not built yet").under(&member.name));
         };
         let step = compile_value(&member.shape, column.data_type()).map_err(|refusal| refusal.under(&member.name))?;
-        fields.push(Field { name: member.name.clone(), column: place, step });
+        let quoted_name = Value::from(member.name.as_str()).to_string().into_bytes();
+        let follower = Cell::new(place + 1);
+        fields.push(Field { name: member.name.clone(), quoted_name, place, follower, column: column_place, step });
     }
-    let places = fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place)).collect();
-    let filled = columns.iter().enumerate().filter(|(_, column)| is_record(column.name()));
-    let cells = columns.iter().map(|column| width(column.data_type())).sum::<usize>();
+    let places = fields
+        .iter()
+        .enumerate()
+        .map(|(place, field)| (field.name.clone(), place))
+        .collect();
+    let filled = columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| is_record(column.name()));
+    let cells = columns
+        .iter()
+        .map(|column| width(column.data_type()))
+        .sum::<usize>();
     let cells = u64::try_from(cells).unwrap_or(u64::MAX);
-    Ok(Object { fields, places, columns: filled.map(|(place, _)| place).collect(), cells })
+    Ok(Object { fields, first: Cell::new(0), places, columns: filled.map(|(place, _)| place).collect(), cells })
 }
 
 fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {
@@ -103,16 +127,20 @@ fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {
         (Shape::Timestamp(numbers), DataType::Timestamp(_, Some(_))) => Step::Timestamp(*numbers),
         (Shape::Time, DataType::Int64) => Step::Time,
         (Shape::Any, DataType::Utf8) => Step::Any,
-        (Shape::Array(item), DataType::List(target)) => {
-            Step::Array(Box::new(compile_value(item, target.data_type()).map_err(|refusal| refusal.under("[]"))?))
-        }
+        (Shape::Array(item), DataType::List(target)) => Step::Array(Box::new(
+            compile_value(item, target.data_type()).map_err(|refusal| refusal.under("[]"))?,
+        )),
         (Shape::Map(value), DataType::Map(entries, _)) => {
             let Some(target) = map_value(entries.data_type()) else {
                 return Err(mismatch(shape, target));
             };
-            Step::Map(Box::new(compile_value(value, target.data_type()).map_err(|refusal| refusal.under("[]"))?))
+            Step::Map(Box::new(
+                compile_value(value, target.data_type()).map_err(|refusal| refusal.under("[]"))?,
+            ))
         }
-        (Shape::Struct(members), DataType::Struct(fields)) => Step::Struct(compile(members, fields, &|_| true)?),
+        (Shape::Struct(members), DataType::Struct(fields)) => {
+            Step::Struct(compile(members, fields, &|_| true)?)
+        }
         (_, _) => return Err(mismatch(shape, target)),
     };
     Ok(step)
@@ -136,5 +164,7 @@ fn mismatch(shape: &Shape, target: &DataType) -> Refusal {
         Shape::Map(_) => "map",
         Shape::Struct(_) => "struct",
     };
-    Refusal::new(format!("declared as {declared}, but the table's column is {target}; evolution of columns is not built yet"))
+    Refusal::new(format!(
+        "declared as {declared}, but the table's column is {target}; evolution of columns is not built yet"
+    ))
 }

@@ -11,20 +11,82 @@ pub(crate) enum Inexact {
     NotANumber,
 }
 
-/// The whole number that `text` is, if it fits 64 bits; `5.0` and `5e3` are whole.
-#[inline]
-pub(crate) fn long(text: &str) -> Result<i64, Inexact> {
-    // Eighteen digits and a sign cannot overflow.
-    if text.len() <= 18 {
-        let (is_negative, digits) = match text.as_bytes() {
-            [b'-', digits @ ..] => (true, digits),
-            digits => (false, digits),
+/// How many digits always fit 64 bits.
+const SHORT_DIGITS_MAX: usize = 18;
+
+/// Up to which whole number a double holds every whole number.
+const EXACT_MAX: u64 = 1 << 53;
+
+/// The powers of ten that a double holds exactly.
+const EXACT_POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// A number of few digits and no exponent: most of those that there are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Short {
+    is_negative: bool,
+    digits: u64,
+    /// How many of the digits are behind the point.
+    fraction: usize,
+}
+
+impl Short {
+    /// Reads a short number that `bytes` begin with, and says how long its text is.
+    #[inline]
+    pub(crate) fn read(bytes: &[u8]) -> Option<(Short, usize)> {
+        let (is_negative, unsigned) = match bytes {
+            [b'-', rest @ ..] => (true, rest),
+            rest => (false, rest),
         };
-        if digits.iter().all(u8::is_ascii_digit) {
-            let value = digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
-            return Ok(if is_negative { -value } else { value });
+        let (mut digits, mut count, mut point) = (0u64, 0usize, None);
+        let mut end = unsigned.len();
+        for (index, byte) in unsigned.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' if count < SHORT_DIGITS_MAX => {
+                    digits = digits * 10 + u64::from(byte - b'0');
+                    count += 1;
+                }
+                b'.' if point.is_none() && count > 0 => point = Some(index),
+                b'0'..=b'9' | b'.' | b'e' | b'E' => return None,
+                _ => {
+                    end = index;
+                    break;
+                }
+            }
         }
+        let whole = point.unwrap_or(count);
+        let fraction = count - whole;
+        // What is no JSON number is left to the reader that says why.
+        let is_number = count > 0 && (point.is_none() || fraction > 0) && (whole == 1 || unsigned.first() != Some(&b'0'));
+        is_number.then_some((Short { is_negative, digits, fraction }, end + usize::from(is_negative)))
     }
+
+    #[inline]
+    pub(crate) fn long(self) -> Option<i64> {
+        let value = i64::try_from(self.digits).ok().filter(|_| self.fraction == 0)?;
+        Some(if self.is_negative { -value } else { value })
+    }
+
+    /// The nearest double, where one division of exact numbers finds it.
+    #[inline]
+    pub(crate) fn double(self) -> Option<f64> {
+        let power = EXACT_POWERS.get(self.fraction).filter(|_| self.digits <= EXACT_MAX)?;
+        let value = self.digits as f64 / power;
+        Some(if self.is_negative { -value } else { value })
+    }
+
+    /// The number times ten to the power of `scale`, if it is whole and small.
+    #[inline]
+    pub(crate) fn unscaled(self, scale: u32) -> Option<i128> {
+        let shift = scale.checked_sub(u32::try_from(self.fraction).ok()?).filter(|shift| *shift <= 19)?;
+        let value = i128::from(self.digits) * i128::from(10u64.checked_pow(shift)?);
+        Some(if self.is_negative { -value } else { value })
+    }
+}
+
+/// The whole number that `text` is, if it fits 64 bits; `5.0` and `5e3` are whole.
+pub(crate) fn long(text: &str) -> Result<i64, Inexact> {
     unscaled(text, 0).and_then(|value| i64::try_from(value).map_err(|_| Inexact::Overflow))
 }
 
@@ -35,8 +97,13 @@ pub(crate) fn unscaled(text: &str, scale: u32) -> Result<i128, Inexact> {
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    let digits_end = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
-    let (mantissa, exponent) = unsigned.split_at_checked(digits_end).unwrap_or((unsigned, &[]));
+    let digits_end = unsigned
+        .iter()
+        .position(|byte| matches!(byte, b'e' | b'E'))
+        .unwrap_or(unsigned.len());
+    let (mantissa, exponent) = unsigned
+        .split_at_checked(digits_end)
+        .unwrap_or((unsigned, &[]));
     let point = mantissa.iter().position(|byte| *byte == b'.');
     let (whole, fraction) = match point.and_then(|point| mantissa.split_at_checked(point)) {
         Some((whole, [_, fraction @ ..])) if !fraction.is_empty() => (whole, fraction),
@@ -48,7 +115,9 @@ pub(crate) fn unscaled(text: &str, scale: u32) -> Result<i128, Inexact> {
         return Err(Inexact::NotANumber);
     }
     let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
-    let shift = exponent_of(exponent)?.saturating_sub(fraction_digits).saturating_add(i64::from(scale));
+    let shift = exponent_of(exponent)?
+        .saturating_sub(fraction_digits)
+        .saturating_add(i64::from(scale));
     let magnitude = magnitude(whole.iter().chain(fraction), shift)?;
     Ok(if is_negative { -magnitude } else { magnitude })
 }
@@ -62,9 +131,17 @@ fn exponent_of(text: &[u8]) -> Result<i64, Inexact> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Inexact::NotANumber);
     }
-    let add = |value: i64, digit: &u8| value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
+    let add = |value: i64, digit: &u8| {
+        value
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'))
+    };
     let exponent = digits.iter().fold(0, add);
-    Ok(if is_negative { exponent.saturating_neg() } else { exponent })
+    Ok(if is_negative {
+        exponent.saturating_neg()
+    } else {
+        exponent
+    })
 }
 
 /// The digits times ten to the power of `shift`.
@@ -77,11 +154,17 @@ fn magnitude<'a>(digits: impl Iterator<Item = &'a u8>, shift: i64) -> Result<i12
             zeros = zeros.saturating_add(u32::from(value != 0));
             continue;
         }
-        let power = zeros.checked_add(1).and_then(|zeros| 10i128.checked_pow(zeros));
+        let power = zeros
+            .checked_add(1)
+            .and_then(|zeros| 10i128.checked_pow(zeros));
         let shifted = power.and_then(|power| value.checked_mul(power));
         value = if value == 0 { Some(0) } else { shifted }
             .and_then(|value| value.checked_add(i128::from(digit - b'0')))
-            .ok_or(if shift < -40 { Inexact::Fraction } else { Inexact::Overflow })?;
+            .ok_or(if shift < -40 {
+                Inexact::Fraction
+            } else {
+                Inexact::Overflow
+            })?;
         zeros = 0;
     }
     if value == 0 {
@@ -89,8 +172,12 @@ fn magnitude<'a>(digits: impl Iterator<Item = &'a u8>, shift: i64) -> Result<i12
     }
     match shift.saturating_add(i64::from(zeros)) {
         shift @ 0.. => {
-            let power = u32::try_from(shift).ok().and_then(|shift| 10i128.checked_pow(shift));
-            power.and_then(|power| value.checked_mul(power)).ok_or(Inexact::Overflow)
+            let power = u32::try_from(shift)
+                .ok()
+                .and_then(|shift| 10i128.checked_pow(shift));
+            power
+                .and_then(|power| value.checked_mul(power))
+                .ok_or(Inexact::Overflow)
         }
         // The last digit is not zero, so that no division is exact.
         _ => Err(Inexact::Fraction),
@@ -128,7 +215,11 @@ mod tests {
     #[test]
     fn decimals_keep_every_digit_or_are_refused() {
         for (text, scale, expected) in [
-            ("12345678901234567890.1234567891", 10, Ok(123_456_789_012_345_678_901_234_567_891)),
+            (
+                "12345678901234567890.1234567891",
+                10,
+                Ok(123_456_789_012_345_678_901_234_567_891),
+            ),
             ("1.10", 1, Ok(11)),
             ("1.11", 1, Err(Inexact::Fraction)),
             ("+007.50", 2, Ok(750)),

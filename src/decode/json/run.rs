@@ -1,10 +1,13 @@
 //! Runs compiled steps: reads a record's JSON and appends to the columns. A fault leaves columns of uneven length, which the caller cuts back.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::compile::{Object, Step};
-use super::number::{self, Inexact};
+use super::compile::{Field, Object, Step};
+use super::number::{self, Inexact, Short};
 use super::scan::{Scanner, Text, unescape};
 use crate::config::settings::UnknownFields;
 use crate::decode::avro::fits;
@@ -15,6 +18,9 @@ use crate::decode::types::json::Numbers;
 
 /// How many values one record may become, so that a small record cannot fill the memory through wide objects.
 const CELLS_MAX: u64 = 1 << 24;
+
+/// How many fields are expected, one after the other, before a name is looked up.
+const CHAIN_MAX: usize = 4;
 
 /// What a record's reading carries along.
 #[derive(Debug)]
@@ -42,9 +48,12 @@ pub(crate) fn run(
     columns: &mut [Column],
     row: usize,
 ) -> Outcome<Done> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
-    let mut run = Run { scanner: Scanner::new(text), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
+    // Most text is ASCII, for which this is the quicker check.
+    if !bytes.is_ascii() {
+        std::str::from_utf8(bytes)
+            .map_err(|error| Fault::new(Code::InvalidUtf8, format!("the JSON text is not UTF-8: {error}")))?;
+    }
+    let mut run = Run { scanner: Scanner::new(bytes), unknown_fields, ignored: 0, cells_left: CELLS_MAX };
     if run.scanner.peek() != Some(b'{') {
         return Err(match run.scanner.peek() {
             None => Fault::new(Code::EmptyPayload, "the value is only white space"),
@@ -53,30 +62,34 @@ pub(crate) fn run(
     }
     run.members(object, columns, row)?;
     run.scanner.finish()?;
-    Ok(Done { ignored: run.ignored, cells: CELLS_MAX - run.cells_left })
+    Ok(Done {
+        ignored: run.ignored,
+        cells: CELLS_MAX - run.cells_left,
+    })
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Reads an object, whose brace is next, into sibling columns that hold `row` values.
     fn members(&mut self, object: &Object, columns: &mut [Column], row: usize) -> Outcome {
         self.spend(object.cells)?;
         self.scanner.open()?;
-        let mut expected = 0;
+        let mut expected = &object.first;
         let mut is_first = true;
         while !self.scanner.accept(b'}') {
             self.scanner.separate(is_first)?;
             is_first = false;
-            let name = self.scanner.name()?;
-            let Some((place, field)) = object.find(&name, expected) else {
-                self.unknown(&name)?;
+            let Some(field) = self.field(object, expected)? else {
                 continue;
             };
-            expected = place + 1;
+            expected = &field.follower;
             let Some(column) = columns.get_mut(field.column) else {
                 return Err(uneven());
             };
             if column.len() > row {
-                return Err(Fault::new(Code::DuplicateField, "the object has the field twice").in_field(&field.name));
+                return Err(
+                    Fault::new(Code::DuplicateField, "the object has the field twice")
+                        .in_field(&field.name),
+                );
             }
             if let Err(fault) = self.value(&field.step, column) {
                 return Err(fault.in_field(&field.name));
@@ -92,16 +105,46 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Reads a field's name and colon; a field that nothing takes is dealt with here. `expected` learns what came.
+    #[inline]
+    fn field<'o>(&mut self, object: &'o Object, expected: &Cell<usize>) -> Outcome<Option<&'o Field>> {
+        self.scanner.peek();
+        let mut place = expected.get();
+        // Fields that are left out now and then make the chain longer than one.
+        for _ in 0..CHAIN_MAX {
+            let Some(field) = object.at(place) else {
+                break;
+            };
+            if self.scanner.accept_name(&field.quoted_name) {
+                self.scanner.expect(b':', "a colon")?;
+                return Ok(Some(field));
+            }
+            place = field.follower.get();
+        }
+        let name = self.scanner.name()?;
+        let found = object.find(&name);
+        match found {
+            Some(field) => expected.set(field.place),
+            None => self.unknown(&name)?,
+        }
+        Ok(found)
+    }
+
     #[cold]
     fn unknown(&mut self, name: &[u8]) -> Outcome {
         let name = String::from_utf8_lossy(name);
         match self.unknown_fields {
             UnknownFields::Reject => {
-                let message = format!("no column takes the field {:?} (value.unknown_fields: reject)", shorten(&name));
+                let message = format!(
+                    "no column takes the field {:?} (value.unknown_fields: reject)",
+                    shorten(&name)
+                );
                 Err(Fault::new(Code::UnknownField, message).in_field(&shorten(&name)))
             }
             UnknownFields::Ignore => {
-                self.scanner.any().map_err(|fault| fault.in_field(&shorten(&name)))?;
+                self.scanner
+                    .any()
+                    .map_err(|fault| fault.in_field(&shorten(&name)))?;
                 self.ignored += 1;
                 Ok(())
             }
@@ -114,7 +157,10 @@ impl Run<'_> {
                 self.cells_left = left;
                 Ok(())
             }
-            None => Err(Fault::new(Code::TooLarge, format!("the value becomes more than {CELLS_MAX} values"))),
+            None => Err(Fault::new(
+                Code::TooLarge,
+                format!("the value becomes more than {CELLS_MAX} values"),
+            )),
         }
     }
 
@@ -157,7 +203,9 @@ impl Run<'_> {
         match (step, &mut column.data, first) {
             (Step::Integer, Data::Int(column), b'-' | b'0'..=b'9') => {
                 let value = self.long()?;
-                column.push(i32::try_from(value).map_err(|_| out_of_range(&value.to_string(), "an int"))?);
+                column.push(
+                    i32::try_from(value).map_err(|_| out_of_range(&value.to_string(), "an int"))?,
+                );
             }
             (Step::Float, Data::Float(column), b'-' | b'0'..=b'9') => {
                 let text = self.scanner.number()?;
@@ -168,31 +216,34 @@ impl Run<'_> {
                 column.push(unscaled(self.scanner.number()?, *precision, *scale)?);
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'"') => {
-                let text = self.plain_text("a decimal", Code::InvalidNumber)?;
-                let text = std::str::from_utf8(text).unwrap_or("");
-                column.push(unscaled(text, *precision, *scale)?);
+                let text = self.short_text()?;
+                column.push(unscaled(&String::from_utf8_lossy(&text), *precision, *scale)?);
             }
             (Step::Binary, Data::Binary(column), b'"') => self.binary(column)?,
             (Step::Timestamp(_), Data::Long(column), b'"') => {
-                let text = self.plain_text("a date and time", Code::InvalidTimestamp)?;
-                column.push(time::parse_timestamp(text).map_err(|code| bad_timestamp(code, text))?);
+                let text = self.short_text()?;
+                column.push(time::parse_timestamp(&text).map_err(|code| bad_timestamp(code, &text))?);
             }
-            (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => column.push(self.long()?),
+            (Step::Timestamp(Numbers::Allowed), Data::Long(column), b'-' | b'0'..=b'9') => {
+                column.push(self.long()?)
+            }
             (Step::Date(_), Data::Int(column), b'"') => {
-                let text = self.plain_text("a date", Code::InvalidDate)?;
-                let days = time::parse_date(text);
-                column.push(days.ok_or_else(|| Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(text))))?);
+                let text = self.short_text()?;
+                let bad_date = || Fault::new(Code::InvalidDate, format!("{} is no date yyyy-mm-dd", Shown(&text)));
+                column.push(time::parse_date(&text).ok_or_else(bad_date)?);
             }
             (Step::Date(Numbers::Allowed), Data::Int(column), b'-' | b'0'..=b'9') => {
                 let days = self.long()?;
-                column.push(i32::try_from(days).map_err(|_| out_of_range(&days.to_string(), "a date"))?);
+                column.push(
+                    i32::try_from(days).map_err(|_| out_of_range(&days.to_string(), "a date"))?,
+                );
             }
             (Step::Time, Data::Long(column), b'"') => {
-                let text = self.plain_text("a time of day", Code::InvalidTime)?;
-                let micros = time::parse_time(text);
-                column.push(micros.ok_or_else(|| Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(text))))?);
+                let text = self.short_text()?;
+                let bad_time = || Fault::new(Code::InvalidTime, format!("{} is no time of day in UTC", Shown(&text)));
+                column.push(time::parse_time(&text).ok_or_else(bad_time)?);
             }
-            (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?.as_bytes())?,
+            (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?)?,
             (step, _, _) => return Err(self.scanner.mismatch(expected(step))),
         }
         Ok(())
@@ -209,40 +260,40 @@ impl Run<'_> {
         }
     }
 
-    /// The string that is next, which needs no escape in any of its valid forms.
-    fn plain_text(&mut self, what: &str, code: Code) -> Outcome<&[u8]> {
+    /// The string that is next, with its escapes resolved: some serialisers escape a plus sign or a slash.
+    fn short_text(&mut self) -> Outcome<Cow<'a, [u8]>> {
         match self.scanner.string()? {
-            Text::Plain(text) => Ok(text),
-            Text::Escaped(raw) => Err(Fault::new(code, format!("{} is no {what}", Shown(raw)))),
+            Text::Plain(text) => Ok(Cow::Borrowed(text)),
+            Text::Escaped(raw) => {
+                let mut text = Vec::with_capacity(raw.len());
+                unescape(raw, &mut text)?;
+                Ok(Cow::Owned(text))
+            }
         }
     }
 
     fn binary(&mut self, column: &mut Bytes) -> Outcome {
-        let (text, unescaped);
-        match self.scanner.string()? {
-            Text::Plain(plain) => text = plain,
-            // A slash may be escaped.
-            Text::Escaped(raw) => {
-                let mut buffer = Vec::with_capacity(raw.len());
-                unescape(raw, &mut buffer)?;
-                unescaped = buffer;
-                text = &unescaped;
-            }
-        }
-        if STANDARD.decode_vec(text, column.open()).is_err() {
-            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(text))));
+        let text = self.short_text()?;
+        if STANDARD.decode_vec(&text, column.open()).is_err() {
+            return Err(Fault::new(Code::InvalidBinary, format!("{} is not base64", Shown(&text))));
         }
         column.end()
     }
 
     #[inline]
     fn long(&mut self) -> Outcome<i64> {
+        if let Some(value) = self.scanner.short_number_of(Short::long) {
+            return Ok(value);
+        }
         let text = self.scanner.number()?;
         number::long(text).map_err(|_| out_of_range(text, "a whole number of 64 bits"))
     }
 
     #[inline]
     fn double(&mut self) -> Outcome<f64> {
+        if let Some(value) = self.scanner.short_number_of(Short::double) {
+            return Ok(value);
+        }
         let text = self.scanner.number()?;
         match text.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
@@ -289,12 +340,23 @@ impl Run<'_> {
 }
 
 fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
+    let short = Short::read(text.as_bytes()).filter(|(_, length)| *length == text.len());
+    if let Some(value) = short.and_then(|(short, _)| short.unscaled(scale)).filter(|value| fits(*value, precision)) {
+        return Ok(value);
+    }
     let fault = match number::unscaled(text, scale) {
         Ok(value) if fits(value, precision) => return Ok(value),
-        Err(Inexact::NotANumber) => Fault::new(Code::InvalidNumber, format!("{:?} is no number", shorten(text))),
-        Ok(_) | Err(Inexact::Overflow | Inexact::Fraction) => {
-            Fault::new(Code::DecimalOverflow, format!("{} does not fit decimal({precision}, {scale}) exactly", shorten(text)))
-        }
+        Err(Inexact::NotANumber) => Fault::new(
+            Code::InvalidNumber,
+            format!("{:?} is no number", shorten(text)),
+        ),
+        Ok(_) | Err(Inexact::Overflow | Inexact::Fraction) => Fault::new(
+            Code::DecimalOverflow,
+            format!(
+                "{} does not fit decimal({precision}, {scale}) exactly",
+                shorten(text)
+            ),
+        ),
     };
     Err(fault)
 }
@@ -302,15 +364,18 @@ fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
 #[cold]
 fn bad_timestamp(code: Code, text: &[u8]) -> Box<Fault> {
     let shown = Shown(text);
-    Fault::new(code, match code {
-        Code::TimestampWithoutZone => format!("{shown} has no zone: add Z or an offset such as +01:00"),
-        _ => format!("{shown} is no ISO 8601 date and time of at most microseconds"),
-    })
+    if code == Code::TimestampWithoutZone {
+        return Fault::new(code, format!("{shown} has no zone: add Z or an offset such as +01:00"));
+    }
+    Fault::new(code, format!("{shown} is no ISO 8601 date and time of at most microseconds"))
 }
 
 #[cold]
 fn out_of_range(text: &str, what: &str) -> Box<Fault> {
-    Fault::new(Code::OutOfRange, format!("{} does not fit {what} exactly", shorten(text)))
+    Fault::new(
+        Code::OutOfRange,
+        format!("{} does not fit {what} exactly", shorten(text)),
+    )
 }
 
 fn expected(step: &Step) -> &'static str {
@@ -333,5 +398,8 @@ fn expected(step: &Step) -> &'static str {
 /// Steps and columns are compiled from the same target, so this is a bug of ours; it rejects the record rather than the process.
 #[cold]
 fn uneven() -> Box<Fault> {
-    Fault::new(Code::TypeMismatch, "the compiled steps do not fit the columns (a bug of Lakeward)")
+    Fault::new(
+        Code::TypeMismatch,
+        "the compiled steps do not fit the columns (a bug of Lakeward)",
+    )
 }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::number::Short;
 use crate::decode::reject::{Code, Fault, Outcome, shorten};
 
 /// How deep values may nest.
@@ -14,7 +15,6 @@ pub(crate) const DEPTH_MAX: usize = 128;
 /// The unread rest of a record.
 #[derive(Debug)]
 pub(crate) struct Scanner<'a> {
-    text: &'a str,
     bytes: &'a [u8],
     at: usize,
     /// How many objects and arrays are open.
@@ -31,8 +31,9 @@ pub(crate) enum Text<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        Scanner { text, bytes: text.as_bytes(), at: 0, depth: 0 }
+    /// A reader of `bytes`, which are UTF-8.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Scanner { bytes, at: 0, depth: 0 }
     }
 
     /// The next byte that is not white space, which stays unread.
@@ -58,7 +59,11 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     pub(crate) fn expect(&mut self, byte: u8, what: &str) -> Outcome {
-        if self.accept(byte) { Ok(()) } else { Err(self.malformed(what)) }
+        if self.accept(byte) {
+            Ok(())
+        } else {
+            Err(self.malformed(what))
+        }
     }
 
     /// Begins an object or array, whose first byte is next.
@@ -66,7 +71,10 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Fault::new(Code::Depth, format!("the value nests deeper than {DEPTH_MAX}")));
+            return Err(Fault::new(
+                Code::Depth,
+                format!("the value nests deeper than {DEPTH_MAX}"),
+            ));
         }
         Ok(())
     }
@@ -82,13 +90,20 @@ impl<'a> Scanner<'a> {
             None => Ok(()),
             Some(_) => {
                 let left = self.bytes.len() - self.at;
-                Err(Fault::new(Code::TrailingBytes, format!("{left} bytes are left after the JSON value")))
+                Err(Fault::new(
+                    Code::TrailingBytes,
+                    format!("{left} bytes are left after the JSON value"),
+                ))
             }
         }
     }
 
     pub(crate) fn literal(&mut self, word: &'static str) -> Outcome {
-        if !self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
+        if !self
+            .bytes
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(word.as_bytes()))
+        {
             return Err(self.malformed(word));
         }
         self.at += word.len();
@@ -107,7 +122,11 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => {
                     let inside = self.bytes.get(start..self.at).unwrap_or(&[]);
                     self.at += 1;
-                    return Ok(if is_escaped { Text::Escaped(inside) } else { Text::Plain(inside) });
+                    return Ok(if is_escaped {
+                        Text::Escaped(inside)
+                    } else {
+                        Text::Plain(inside)
+                    });
                 }
                 Some(b'\\') => {
                     is_escaped = true;
@@ -137,6 +156,25 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
+    /// Reads a field's name, if it is next and spelled without escapes; `quoted` is the name in its quotes.
+    #[inline]
+    pub(crate) fn accept_name(&mut self, quoted: &[u8]) -> bool {
+        let is_next = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(quoted));
+        if is_next {
+            self.at += quoted.len();
+        }
+        is_next
+    }
+
+    /// Reads a number of few digits without an exponent, if it is next and `convert` takes it.
+    #[inline]
+    pub(crate) fn short_number_of<T>(&mut self, convert: impl Fn(Short) -> Option<T>) -> Option<T> {
+        let (number, length) = Short::read(self.bytes.get(self.at..)?)?;
+        let value = convert(number)?;
+        self.at += length;
+        Some(value)
+    }
+
     /// The text of a number, which is next.
     #[inline]
     pub(crate) fn number(&mut self) -> Outcome<&'a str> {
@@ -160,7 +198,8 @@ impl<'a> Scanner<'a> {
             }
             self.some_digits()?;
         }
-        Ok(self.text.get(start..self.at).unwrap_or(""))
+        // A number is ASCII.
+        Ok(self.bytes.get(start..self.at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or(""))
     }
 
     #[inline]
@@ -178,15 +217,19 @@ impl<'a> Scanner<'a> {
     fn some_digits(&mut self) -> Outcome {
         let start = self.at;
         self.digits();
-        if self.at == start { Err(self.malformed("a digit")) } else { Ok(()) }
+        if self.at == start {
+            Err(self.malformed("a digit"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads any value and gives its text; strings inside are checked.
-    pub(crate) fn any(&mut self) -> Outcome<&'a str> {
+    pub(crate) fn any(&mut self) -> Outcome<&'a [u8]> {
         self.peek();
         let start = self.at;
         self.skip(&mut Vec::new())?;
-        Ok(self.text.get(start..self.at).unwrap_or(""))
+        Ok(self.bytes.get(start..self.at).unwrap_or(&[]))
     }
 
     fn skip(&mut self, scratch: &mut Vec<u8>) -> Outcome {
@@ -231,7 +274,11 @@ impl<'a> Scanner<'a> {
     /// Reads the comma before every element but the first.
     #[inline]
     pub(crate) fn separate(&mut self, is_first: bool) -> Outcome {
-        if is_first { Ok(()) } else { self.expect(b',', "a comma or the end of an object or array") }
+        if is_first {
+            Ok(())
+        } else {
+            self.expect(b',', "a comma or the end of an object or array")
+        }
     }
 
     /// Says what was expected where reading stands.
@@ -239,10 +286,20 @@ impl<'a> Scanner<'a> {
     pub(crate) fn malformed(&self, expected: &str) -> Box<Fault> {
         let rest = self.bytes.get(self.at..).unwrap_or(&[]);
         if rest.is_empty() {
-            return Fault::new(Code::Truncated, format!("the JSON text ends where {expected} is expected"));
+            return Fault::new(
+                Code::Truncated,
+                format!("the JSON text ends where {expected} is expected"),
+            );
         }
         let rest = String::from_utf8_lossy(rest);
-        Fault::new(Code::MalformedJson, format!("{expected} is expected at byte {}, found {:?}", self.at, shorten(&rest)))
+        Fault::new(
+            Code::MalformedJson,
+            format!(
+                "{expected} is expected at byte {}, found {:?}",
+                self.at,
+                shorten(&rest)
+            ),
+        )
     }
 
     /// Says that the next value is of another kind.
@@ -250,7 +307,7 @@ impl<'a> Scanner<'a> {
     pub(crate) fn mismatch(&mut self, expected: &str) -> Box<Fault> {
         let start = self.at;
         match self.any() {
-            Ok(found) => Fault::new(Code::TypeMismatch, format!("{expected} is expected, found {}", shorten(found))),
+            Ok(found) => Fault::new(Code::TypeMismatch, format!("{expected} is expected, found {}", shorten(&String::from_utf8_lossy(found)))),
             // A value that is no JSON at all says so itself.
             Err(fault) => {
                 self.at = start;
@@ -267,7 +324,10 @@ fn special(bytes: &[u8], mut at: usize) -> usize {
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     // The lowest flagged byte is exact; a borrow can only flag bytes above it.
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
-    while let Some((chunk, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<8>()) {
+    while let Some((chunk, _)) = bytes
+        .get(at..)
+        .and_then(|rest| rest.split_first_chunk::<8>())
+    {
         let word = u64::from_le_bytes(*chunk);
         let quote = word ^ (ONES * u64::from(b'"'));
         let backslash = word ^ (ONES * u64::from(b'\\'));
@@ -316,7 +376,10 @@ fn unicode_escape<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> Outcome<&'a [u8]> {
             if !(0xdc00..0xe000).contains(&second) {
                 return Err(lone_surrogate(first));
             }
-            (0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00), after)
+            (
+                0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00),
+                after,
+            )
         }
         (_, rest) => (first, rest),
     };
@@ -336,11 +399,17 @@ fn hex(bytes: &[u8]) -> Outcome<(u32, &[u8])> {
 
 #[cold]
 fn lone_surrogate(unit: u32) -> Box<Fault> {
-    Fault::new(Code::InvalidUtf8, format!("a string holds the lone surrogate \\u{unit:04x}, which is no character"))
+    Fault::new(
+        Code::InvalidUtf8,
+        format!("a string holds the lone surrogate \\u{unit:04x}, which is no character"),
+    )
 }
 
 #[cold]
 fn bad_escape(at: &[u8]) -> Box<Fault> {
     let shown = shorten(&String::from_utf8_lossy(at));
-    Fault::new(Code::MalformedJson, format!("a string holds the unknown escape {shown:?}"))
+    Fault::new(
+        Code::MalformedJson,
+        format!("a string holds the unknown escape {shown:?}"),
+    )
 }

@@ -1,9 +1,10 @@
 //! Decoding as the pipeline uses it: records in, batches and rejects out. Owns the reference models; the code under test shares nothing with them.
 
+mod avro_oracle;
 mod corpus;
 mod decoding;
 mod json_oracle;
-mod avro_oracle;
 mod registry;
 mod schemas;
+mod speed;
 mod support;

@@ -26,7 +26,12 @@ struct Reply {
 }
 
 fn reply(status: u16, body: impl Into<String>) -> Reply {
-    Reply { status, body: body.into(), location: None, delay: Duration::ZERO }
+    Reply {
+        status,
+        body: body.into(),
+        location: None,
+        delay: Duration::ZERO,
+    }
 }
 
 fn schema_reply(schema: &str) -> Reply {
@@ -45,12 +50,23 @@ impl Server {
     fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (requests, heads) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
-        let server = Server { port, requests: Arc::clone(&requests), heads: Arc::clone(&heads) };
+        let (requests, heads) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(Mutex::new(Vec::new())),
+        );
+        let server = Server {
+            port,
+            requests: Arc::clone(&requests),
+            heads: Arc::clone(&heads),
+        };
         let answer = Arc::new(answer);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (requests, heads, answer) = (Arc::clone(&requests), Arc::clone(&heads), Arc::clone(&answer));
+                let (requests, heads, answer) = (
+                    Arc::clone(&requests),
+                    Arc::clone(&heads),
+                    Arc::clone(&answer),
+                );
                 std::thread::spawn(move || serve(&stream.unwrap(), &requests, &heads, &*answer));
             }
         });
@@ -58,11 +74,23 @@ impl Server {
     }
 
     fn settings(&self, path: &str) -> SchemaRegistry {
-        SchemaRegistry { url: format!("http://127.0.0.1:{}{path}", self.port).parse().unwrap(), auth: RegistryAuth::None }
+        SchemaRegistry {
+            url: format!("http://127.0.0.1:{}{path}", self.port)
+                .parse()
+                .unwrap(),
+            auth: RegistryAuth::None,
+        }
     }
 
     fn client(&self, clock: &Clock) -> Arc<Registry> {
-        Arc::new(Registry::with_timeout(&self.settings("/"), clock.clone(), Duration::from_millis(500)).unwrap())
+        Arc::new(
+            Registry::with_timeout(
+                &self.settings("/"),
+                clock.clone(),
+                Duration::from_millis(500),
+            )
+            .unwrap(),
+        )
     }
 
     fn asked(&self) -> usize {
@@ -70,14 +98,25 @@ impl Server {
     }
 }
 
-fn serve(stream: &TcpStream, requests: &AtomicUsize, heads: &Mutex<Vec<String>>, answer: &impl Fn(&str, usize) -> Reply) {
+fn serve(
+    stream: &TcpStream,
+    requests: &AtomicUsize,
+    heads: &Mutex<Vec<String>>,
+    answer: &impl Fn(&str, usize) -> Reply,
+) {
     let lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let head = lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+    let head = lines
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n");
     let path = head.split(' ').nth(1).unwrap_or("").to_owned();
     heads.lock().unwrap().push(head);
     let reply = answer(&path, requests.fetch_add(1, Ordering::SeqCst));
     Clock::machine().sleep_blocking(reply.delay);
-    let location = reply.location.map(|location| format!("location: {location}\r\n")).unwrap_or_default();
+    let location = reply
+        .location
+        .map(|location| format!("location: {location}\r\n"))
+        .unwrap_or_default();
     let mut stream = stream;
     // The client may have given up, which is part of some tests.
     let _gone = write!(
@@ -94,7 +133,9 @@ fn framed(id: u32, body: &[u8]) -> Vec<u8> {
 }
 
 fn framed_table() -> crate::config::settings::Table {
-    table(Value::AvroConfluent { subject: "users-value".to_owned() })
+    table(Value::AvroConfluent {
+        subject: "users-value".to_owned(),
+    })
 }
 
 fn is_latest(path: &str) -> bool {
@@ -102,7 +143,10 @@ fn is_latest(path: &str) -> bool {
 }
 
 fn latest_reply(id: u32, schema: &str) -> Reply {
-    reply(200, json!({ "subject": "users-value", "id": id, "version": 3, "schema": schema }).to_string())
+    reply(
+        200,
+        json!({ "subject": "users-value", "id": id, "version": 3, "schema": schema }).to_string(),
+    )
 }
 
 #[test]
@@ -112,30 +156,68 @@ fn interleaved_ids_append_into_the_same_columns() {
     let server = Server::start(move |path, _| match path {
         path if is_latest(path) => latest_reply(7, newer),
         "/schemas/ids/5" => schema_reply(older),
-        "/schemas/ids/6" => schema_reply(r#"{"type":"record","name":"User","fields":[{"name":"age","type":"int"}]}"#),
+        "/schemas/ids/6" => schema_reply(
+            r#"{"type":"record","name":"User","fields":[{"name":"age","type":"int"}]}"#,
+        ),
         _ => reply(404, NOT_FOUND),
     });
     let mut table = framed_table();
     table.metadata.include = vec![MetadataColumn::SchemaId];
     let mut decoder = decoder(&table, Some(server.client(&Clock::machine())));
-    let values = [framed(7, b"\x02\x04ab\x02"), framed(5, b"\x04"), framed(7, b"\x00\x06"), framed(6, b"\x02"), framed(5, b"\x08")];
+    let values = [
+        framed(7, b"\x02\x04ab\x02"),
+        framed(5, b"\x04"),
+        framed(7, b"\x00\x06"),
+        framed(6, b"\x02"),
+        framed(5, b"\x08"),
+    ];
     let values: Vec<_> = values.iter().map(Vec::as_slice).collect();
     let appended = append(&mut decoder, &values);
-    let [reject] = appended.rejects.as_slice() else { panic!("one reject: {:?}", appended.rejects) };
-    assert_eq!((reject.code, reject.path.as_str()), ("unknown_field", "age"));
+    let [reject] = appended.rejects.as_slice() else {
+        panic!("one reject: {:?}", appended.rejects)
+    };
+    assert_eq!(
+        (reject.code, reject.path.as_str()),
+        ("unknown_field", "age")
+    );
     let batch = all_columns(&decoder.take().unwrap());
-    let ids: Vec<_> = batch.iter().map(|row| (row["id"].clone(), row["name"].clone(), row["_kafka_schema_id"].clone())).collect();
-    assert_eq!(json!(ids), json!([[1, "ab", 7], [2, null, 5], [3, null, 7], [4, null, 5]]));
+    let ids: Vec<_> = batch
+        .iter()
+        .map(|row| {
+            (
+                row["id"].clone(),
+                row["name"].clone(),
+                row["_kafka_schema_id"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        json!(ids),
+        json!([[1, "ab", 7], [2, null, 5], [3, null, 7], [4, null, 5]])
+    );
     assert_eq!(server.asked(), 3, "each schema is asked for once");
 }
 
 #[test]
 fn env_1_an_outage_stalls_and_never_rejects() {
-    for outage in [reply(503, ""), reply(429, "slow down"), reply(500, r#"{"error_code":50001}"#), reply(401, ""), reply(403, "")]
-        .into_iter()
-        .chain([reply(200, "<html>garbage"), reply(200, "{}"), reply(404, "<html>no such page"), reply(204, "")])
-        .chain([Reply { delay: Duration::from_millis(900), ..schema_reply(USER) }])
-    {
+    for outage in [
+        reply(503, ""),
+        reply(429, "slow down"),
+        reply(500, r#"{"error_code":50001}"#),
+        reply(401, ""),
+        reply(403, ""),
+    ]
+    .into_iter()
+    .chain([
+        reply(200, "<html>garbage"),
+        reply(200, "{}"),
+        reply(404, "<html>no such page"),
+        reply(204, ""),
+    ])
+    .chain([Reply {
+        delay: Duration::from_millis(900),
+        ..schema_reply(USER)
+    }]) {
         let shown = format!("{} {}", outage.status, outage.body);
         let server = Server::start(move |path, before| match path {
             path if is_latest(path) => latest_reply(1, USER),
@@ -150,19 +232,38 @@ fn env_1_an_outage_stalls_and_never_rejects() {
             let appended = decoder.append(&place(), &records, from);
             let stalled = appended.stalled.expect(&shown);
             assert_eq!(stalled.kind(), Kind::Unavailable, "ENV-1: {shown}");
-            assert!(appended.rejects.is_empty() && appended.taken == 1, "ENV-1: {shown}");
+            assert!(
+                appended.rejects.is_empty() && appended.taken == 1,
+                "ENV-1: {shown}"
+            );
             from = appended.taken;
         }
         let appended = decoder.append(&place(), &records, from);
-        assert!(appended.stalled.is_none() && appended.rejects.is_empty() && appended.taken == 2, "ENV-1: {shown}");
-        assert_eq!(rows(&mut decoder), [json!({"id": 1}), json!({"id": 2})], "{shown}");
+        assert!(
+            appended.stalled.is_none() && appended.rejects.is_empty() && appended.taken == 2,
+            "ENV-1: {shown}"
+        );
+        assert_eq!(
+            rows(&mut decoder),
+            [json!({"id": 1}), json!({"id": 2})],
+            "{shown}"
+        );
     }
 }
 
 #[test]
 fn env_1_nobody_listening_is_unavailable() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let settings = SchemaRegistry { url: format!("http://user:secret@127.0.0.1:{port}/").parse().unwrap(), auth: RegistryAuth::None };
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let settings = SchemaRegistry {
+        url: format!("http://user:secret@127.0.0.1:{port}/")
+            .parse()
+            .unwrap(),
+        auth: RegistryAuth::None,
+    };
     let registry = Registry::connect(&settings, Clock::machine()).unwrap();
     let error = registry.schema_by_id(1).unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "ENV-1");
@@ -171,23 +272,55 @@ fn env_1_nobody_listening_is_unavailable() {
 
 #[test]
 fn an_unknown_id_is_a_bad_record_only_after_a_wait() {
-    let server = Server::start(|path, _| if is_latest(path) { latest_reply(1, USER) } else { reply(404, NOT_FOUND) });
+    let server = Server::start(|path, _| {
+        if is_latest(path) {
+            latest_reply(1, USER)
+        } else {
+            reply(404, NOT_FOUND)
+        }
+    });
     let clock = Clock::manual(0, 0);
     let mut decoder = decoder(&framed_table(), Some(server.client(&clock)));
-    let values = [framed(8, b"\x02"), framed(1, b"\x02"), framed(8, b"\x02"), framed(9, b"\x02")];
+    let values = [
+        framed(8, b"\x02"),
+        framed(1, b"\x02"),
+        framed(8, b"\x02"),
+        framed(9, b"\x02"),
+    ];
     let records = records(values.iter().map(|value| Some(value.as_slice())));
     for _ in 0..29 {
         let appended = decoder.append(&place(), &records, 0);
-        assert!(matches!(appended.stalled, Some(Error::UnknownSchemaId { id: 8, .. })) && appended.taken == 0, "ENV-1");
+        assert!(
+            matches!(appended.stalled, Some(Error::UnknownSchemaId { id: 8, .. }))
+                && appended.taken == 0,
+            "ENV-1"
+        );
         clock.advance(Duration::from_secs(1));
     }
     clock.advance(Duration::from_secs(1));
     let appended = decoder.append(&place(), &records, 0);
-    assert_eq!((appended.taken, appended.counts.rows, appended.counts.rejects), (3, 1, 2), "the next unknown id waits for itself");
-    assert!(appended.rejects.iter().all(|reject| reject.code == "unknown_schema_id"));
+    assert_eq!(
+        (
+            appended.taken,
+            appended.counts.rows,
+            appended.counts.rejects
+        ),
+        (3, 1, 2),
+        "the next unknown id waits for itself"
+    );
+    assert!(
+        appended
+            .rejects
+            .iter()
+            .all(|reject| reject.code == "unknown_schema_id")
+    );
     clock.advance(Duration::from_secs(2));
     let appended = decoder.append(&place(), &records, 3);
-    assert_eq!((appended.taken, appended.counts.rejects), (4, 1), "but not as long");
+    assert_eq!(
+        (appended.taken, appended.counts.rejects),
+        (4, 1),
+        "but not as long"
+    );
 }
 
 #[test]
@@ -208,24 +341,40 @@ fn a_schema_of_another_kind_or_with_refused_types_rejects_its_records() {
     let nanos = r#"{"type":"record","name":"U","fields":[{"name":"id","type":{"type":"long","logicalType":"timestamp-nanos"}}]}"#;
     let server = Server::start(move |path, _| match path {
         path if is_latest(path) => latest_reply(1, USER),
-        "/schemas/ids/2" => reply(200, json!({"schemaType": "PROTOBUF", "schema": "syntax = 'proto3'"}).to_string()),
+        "/schemas/ids/2" => reply(
+            200,
+            json!({"schemaType": "PROTOBUF", "schema": "syntax = 'proto3'"}).to_string(),
+        ),
         "/schemas/ids/3" => schema_reply(nanos),
         _ => schema_reply(r#"{"type":"record","name":"bad"}"#),
     });
     let mut decoder = decoder(&framed_table(), Some(server.client(&Clock::machine())));
-    let appended = append(&mut decoder, &[&framed(2, b""), &framed(3, b"\x02"), &framed(4, b""), &framed(1, b"\x02")]);
+    let appended = append(
+        &mut decoder,
+        &[
+            &framed(2, b""),
+            &framed(3, b"\x02"),
+            &framed(4, b""),
+            &framed(1, b"\x02"),
+        ],
+    );
     let codes: Vec<_> = appended.rejects.iter().map(|reject| reject.code).collect();
-    assert_eq!(codes, ["unusable_schema", "type_mismatch", "unusable_schema"]);
+    assert_eq!(
+        codes,
+        ["unusable_schema", "type_mismatch", "unusable_schema"]
+    );
     assert_eq!(rows(&mut decoder).len(), 1);
 }
 
 #[test]
 fn references_are_fetched_with_what_they_refer_to() {
-    let reference = |name: &str, version| json!([{"name": name, "subject": name, "version": version}]);
+    let reference =
+        |name: &str, version| json!([{"name": name, "subject": name, "version": version}]);
     let order = r#"{"type":"record","name":"shop.Order","fields":[{"name":"to","type":"shop.Address"},{"name":"at","type":"geo.Point"}]}"#;
     let address = r#"{"type":"record","name":"Address","namespace":"shop","fields":[{"name":"at","type":"geo.Point"}]}"#;
     let point = r#"{"type":"record","name":"Point","namespace":"geo","fields":[{"name":"x","type":"int"}]}"#;
-    let server = Server::start(move |path, _| match path {
+    let server = Server::start(move |path, _| {
+        match path {
         path if is_latest(path) => reply(
             200,
             json!({"id": 1, "version": 1, "schema": order, "references": reference("shop.Address", 4)}).to_string(),
@@ -235,21 +384,51 @@ fn references_are_fetched_with_what_they_refer_to() {
         }
         "/subjects/geo.Point/versions/1" => reply(200, json!({"id": 3, "version": 1, "schema": point}).to_string()),
         _ => reply(404, NOT_FOUND),
+    }
     });
     let mut decoder = decoder(&framed_table(), Some(server.client(&Clock::machine())));
-    assert_eq!(append(&mut decoder, &[&framed(1, b"\x02\x04")]).counts.rows, 1);
-    assert_eq!(rows(&mut decoder), [json!({"to": {"at": {"x": 1}}, "at": {"x": 2}})]);
+    assert_eq!(
+        append(&mut decoder, &[&framed(1, b"\x02\x04")]).counts.rows,
+        1
+    );
+    assert_eq!(
+        rows(&mut decoder),
+        [json!({"to": {"at": {"x": 1}}, "at": {"x": 2}})]
+    );
 }
 
 #[test]
 fn the_base_path_and_credentials_are_sent_and_subjects_are_encoded() {
-    let server = Server::start(|_, _| reply(200, json!({"id": 1, "version": 1, "schema": USER}).to_string()));
-    let basic = RegistryAuth::Basic { username: "me".to_owned(), password: Secret::new("pw") };
-    for (auth, header) in [(basic, "authorization: Basic bWU6cHc="), (RegistryAuth::Bearer(Secret::new("tok")), "authorization: Bearer tok")] {
-        let settings = SchemaRegistry { auth, ..server.settings("/apis/ccompat/v7/") };
-        Registry::connect(&settings, Clock::machine()).unwrap().latest("a/b c").unwrap();
+    let server = Server::start(|_, _| {
+        reply(
+            200,
+            json!({"id": 1, "version": 1, "schema": USER}).to_string(),
+        )
+    });
+    let basic = RegistryAuth::Basic {
+        username: "me".to_owned(),
+        password: Secret::new("pw"),
+    };
+    for (auth, header) in [
+        (basic, "authorization: Basic bWU6cHc="),
+        (
+            RegistryAuth::Bearer(Secret::new("tok")),
+            "authorization: Bearer tok",
+        ),
+    ] {
+        let settings = SchemaRegistry {
+            auth,
+            ..server.settings("/apis/ccompat/v7/")
+        };
+        Registry::connect(&settings, Clock::machine())
+            .unwrap()
+            .latest("a/b c")
+            .unwrap();
         let head = server.heads.lock().unwrap().pop().unwrap();
-        assert!(head.starts_with("GET /apis/ccompat/v7/subjects/a%2Fb%20c/versions/latest "), "{head}");
+        assert!(
+            head.starts_with("GET /apis/ccompat/v7/subjects/a%2Fb%20c/versions/latest "),
+            "{head}"
+        );
         assert!(head.contains(header), "{head}");
     }
 }
@@ -259,23 +438,42 @@ fn redirects_stay_on_the_host() {
     let other = Server::start(|_, _| schema_reply(USER));
     let location = format!("http://127.0.0.1:{}/schemas/ids/1", other.port);
     let server = Server::start(move |path, _| match path {
-        "/schemas/ids/1" => Reply { location: Some(location.clone()), ..reply(307, "") },
-        "/schemas/ids/2" => Reply { location: Some("/elsewhere".to_owned()), ..reply(307, "") },
-        "/schemas/ids/3" => Reply { location: Some("/schemas/ids/3".to_owned()), ..reply(307, "") },
+        "/schemas/ids/1" => Reply {
+            location: Some(location.clone()),
+            ..reply(307, "")
+        },
+        "/schemas/ids/2" => Reply {
+            location: Some("/elsewhere".to_owned()),
+            ..reply(307, "")
+        },
+        "/schemas/ids/3" => Reply {
+            location: Some("/schemas/ids/3".to_owned()),
+            ..reply(307, "")
+        },
         _ => schema_reply(USER),
     });
     let registry = server.client(&Clock::machine());
     let error = registry.schema_by_id(1).unwrap_err();
-    assert!(error.kind() == Kind::Unavailable && error.to_string().contains("another host"), "{error}");
+    assert!(
+        error.kind() == Kind::Unavailable && error.to_string().contains("another host"),
+        "{error}"
+    );
     assert_eq!(other.asked(), 0);
     assert!(registry.schema_by_id(2).is_ok());
-    assert_eq!(registry.schema_by_id(3).unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(
+        registry.schema_by_id(3).unwrap_err().kind(),
+        Kind::Unavailable
+    );
 }
 
 #[test]
 fn a_subject_that_is_not_there_yet_is_waited_for() {
-    let server = Server::start(|_, _| reply(404, r#"{"error_code":40401,"message":"Subject not found"}"#));
+    let server =
+        Server::start(|_, _| reply(404, r#"{"error_code":40401,"message":"Subject not found"}"#));
     let error = resolve(&framed_table(), Some(&server.client(&Clock::machine()))).unwrap_err();
     assert!(matches!(error, Error::UnknownSubject { .. }) && error.kind() == Kind::Unavailable);
-    assert_eq!(resolve(&framed_table(), None).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(
+        resolve(&framed_table(), None).unwrap_err().kind(),
+        Kind::Invalid
+    );
 }

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, Fields, Float32Type, Float64Type, Int32Type, Int64Type, Schema, SchemaRef,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Field, Fields, Float32Type, Float64Type, Int32Type,
+    Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
 };
 use serde_json::{Value as Json, json};
 
 use crate::clock::Clock;
 use crate::config::ddl::{Column, Type};
 use crate::config::settings::{
-    ErrorMode, Flush, JsonSchemaSource, Metadata, MetadataColumn, Start, Table, Tombstones, UnknownFields, Value,
+    ErrorMode, Flush, JsonSchemaSource, Metadata, MetadataColumn, Start, Table, Tombstones,
+    UnknownFields, Value,
 };
 use crate::decode::{Appended, Decoder, Registry, Resolved, Setup, metadata_fields, resolve};
 use crate::model::offset::TopicPartition;
@@ -30,9 +31,15 @@ pub(super) fn table(value: Value) -> Table {
         value,
         start: Start::Earliest,
         target_lag: Duration::from_secs(60),
-        flush: Flush { file_size_bytes: 1 << 20, rows: 1000 },
+        flush: Flush {
+            file_size_bytes: 1 << 20,
+            rows: 1000,
+        },
         partition_by: Vec::new(),
-        metadata: Metadata { prefix: "_kafka_".to_owned(), include: vec![MetadataColumn::Timestamp] },
+        metadata: Metadata {
+            prefix: "_kafka_".to_owned(),
+            include: vec![MetadataColumn::Timestamp],
+        },
         tombstones: Tombstones::Skip,
         errors: ErrorMode::Skip,
         properties: BTreeMap::new(),
@@ -41,12 +48,24 @@ pub(super) fn table(value: Value) -> Table {
 }
 
 pub(super) fn ddl(columns: &[(&str, Type)]) -> Value {
-    let columns = columns.iter().map(|(name, kind)| Column { name: (*name).to_owned(), kind: kind.clone() }).collect();
-    Value::Json { schema: JsonSchemaSource::Ddl(columns), unknown_fields: UnknownFields::Reject }
+    let columns = columns
+        .iter()
+        .map(|(name, kind)| Column {
+            name: (*name).to_owned(),
+            kind: kind.clone(),
+        })
+        .collect();
+    Value::Json {
+        schema: JsonSchemaSource::Ddl(columns),
+        unknown_fields: UnknownFields::Reject,
+    }
 }
 
 /// A table whose schema lies in a file that lives as long as the guard.
-pub(super) fn with_file(text: &str, value: impl FnOnce(std::path::PathBuf) -> Value) -> (tempfile::TempDir, Table) {
+pub(super) fn with_file(
+    text: &str,
+    value: impl FnOnce(std::path::PathBuf) -> Value,
+) -> (tempfile::TempDir, Table) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("schema");
     std::fs::write(&file, text).unwrap();
@@ -55,12 +74,29 @@ pub(super) fn with_file(text: &str, value: impl FnOnce(std::path::PathBuf) -> Va
 
 pub(super) fn target(resolved: &Resolved, table: &Table) -> SchemaRef {
     let fields = resolved.fields.iter().map(|field| field.as_ref().clone());
-    Arc::new(Schema::new(fields.chain(metadata_fields(&table.metadata)).collect::<Vec<Field>>()))
+    Arc::new(Schema::new(
+        fields
+            .chain(metadata_fields(&table.metadata))
+            .collect::<Vec<Field>>(),
+    ))
 }
 
-pub(super) fn decoder_for(table: &Table, resolved: &Resolved, target: SchemaRef, registry: Option<Arc<Registry>>) -> Decoder {
+pub(super) fn decoder_for(
+    table: &Table,
+    resolved: &Resolved,
+    target: SchemaRef,
+    registry: Option<Arc<Registry>>,
+) -> Decoder {
     let clock = Clock::manual(1_600_000_000_000, 1);
-    Decoder::new(Setup { resolved, table, record_bytes_max: RECORD_BYTES_MAX, target, registry, clock }).unwrap()
+    Decoder::new(Setup {
+        resolved,
+        table,
+        record_bytes_max: RECORD_BYTES_MAX,
+        target,
+        registry,
+        clock,
+    })
+    .unwrap()
 }
 
 /// A decoder for exactly the columns that the schema resolves to.
@@ -88,14 +124,23 @@ pub(super) fn records<'a>(values: impl IntoIterator<Item = Option<&'a [u8]>>) ->
             timestamp_type: TimestampType::CreateTime,
             leader_epoch: Some(7),
         };
-        records.push(at, Some(b"key"), value, [("h", Some(&b"v"[..])), ("empty", None)]);
+        records.push(
+            at,
+            Some(b"key"),
+            value,
+            [("h", Some(&b"v"[..])), ("empty", None)],
+        );
     }
     records
 }
 
 /// Decodes whole values, asserting DEC-1.
 pub(super) fn append(decoder: &mut Decoder, values: &[&[u8]]) -> Appended {
-    let appended = decoder.append(&place(), &records(values.iter().map(|value| Some(*value))), 0);
+    let appended = decoder.append(
+        &place(),
+        &records(values.iter().map(|value| Some(*value))),
+        0,
+    );
     assert_eq!(appended.counts.polled(), appended.taken as u64, "DEC-1");
     appended
 }
@@ -105,7 +150,9 @@ pub(super) fn rows(decoder: &mut Decoder) -> Vec<Json> {
     let batch = decoder.take().unwrap();
     let mut rows = all_columns(&batch);
     for row in &mut rows {
-        row.as_object_mut().unwrap().retain(|name, _| !name.starts_with("_kafka_"));
+        row.as_object_mut()
+            .unwrap()
+            .retain(|name, _| !name.starts_with("_kafka_"));
     }
     rows
 }
@@ -117,7 +164,11 @@ pub(super) fn all_columns(batch: &RecordBatch) -> Vec<Json> {
 
 fn object(fields: &Fields, columns: &[Arc<dyn Array>], index: usize) -> Json {
     let members = fields.iter().zip(columns);
-    Json::Object(members.map(|(field, column)| (field.name().clone(), cell(column, index))).collect())
+    Json::Object(
+        members
+            .map(|(field, column)| (field.name().clone(), cell(column, index)))
+            .collect(),
+    )
 }
 
 /// Doubles keep their bits, so that NaN and -0.0 compare.
@@ -160,12 +211,15 @@ fn cell(array: &Arc<dyn Array>, index: usize) -> Json {
         DataType::Float32 => float(array.as_primitive::<Float32Type>().value(index)),
         DataType::Float64 => double(array.as_primitive::<Float64Type>().value(index)),
         DataType::Date32 => date(array.as_primitive::<Date32Type>().value(index)),
-        DataType::Timestamp(_, Some(zone)) if **zone == *"UTC" => {
-            timestamp(array.as_primitive::<TimestampMicrosecondType>().value(index))
-        }
-        DataType::Decimal128(_, scale) => {
-            decimal(array.as_primitive::<Decimal128Type>().value(index), u32::try_from(*scale).unwrap())
-        }
+        DataType::Timestamp(_, Some(zone)) if **zone == *"UTC" => timestamp(
+            array
+                .as_primitive::<TimestampMicrosecondType>()
+                .value(index),
+        ),
+        DataType::Decimal128(_, scale) => decimal(
+            array.as_primitive::<Decimal128Type>().value(index),
+            u32::try_from(*scale).unwrap(),
+        ),
         DataType::Utf8 => json!(array.as_string::<i32>().value(index)),
         DataType::Binary => bytes(array.as_binary::<i32>().value(index)),
         DataType::Struct(fields) => object(fields, array.as_struct().columns(), index),
@@ -176,8 +230,64 @@ fn cell(array: &Arc<dyn Array>, index: usize) -> Json {
         DataType::Map(_, _) => {
             let entries = array.as_map().value(index);
             let keys = entries.column(0).as_string::<i32>();
-            map((0..entries.len()).map(|entry| (keys.value(entry).to_owned(), cell(entries.column(1), entry))))
+            map((0..entries.len())
+                .map(|entry| (keys.value(entry).to_owned(), cell(entries.column(1), entry))))
         }
         other => panic!("no column of ours is {other}"),
+    }
+}
+
+/// The seeds of a randomised test: LAKEWARD_CASES many from LAKEWARD_SEED on.
+pub(super) fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = number("LAKEWARD_SEED").unwrap_or(1);
+    first..first + number("LAKEWARD_CASES").unwrap_or(256)
+}
+
+/// xorshift64*, which repeats for a seed.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(29)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Small numbers, and now and then the edges.
+    pub(super) fn long(&mut self) -> i64 {
+        match self.below(6) {
+            0 => i64::MAX,
+            1 => i64::MIN,
+            2 => self.next().cast_signed(),
+            _ => self.below(200).cast_signed() - 100,
+        }
+    }
+
+    pub(super) fn int(&mut self) -> i32 {
+        match self.below(6) {
+            0 => i32::MAX,
+            1 => i32::MIN,
+            2 => self.next() as i32,
+            _ => self.below(200) as i32 - 100,
+        }
+    }
+
+    pub(super) fn bytes(&mut self, length_max: u64) -> Vec<u8> {
+        (0..self.below(length_max)).map(|_| self.next() as u8).collect()
+    }
+
+    pub(super) fn text(&mut self) -> String {
+        let characters = ['a', 'Z', '0', ' ', '"', '\\', '/', '\n', '\u{1}', 'ä', '漢', '🦀', '\u{7f}', '{', ',', ':'];
+        (0..self.below(12)).map(|_| characters[self.below(16) as usize]).collect()
     }
 }

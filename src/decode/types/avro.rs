@@ -22,26 +22,39 @@ pub(crate) enum Union<'a> {
 
 /// The columns that a record schema becomes.
 pub(crate) fn fields(schema: &Schema) -> Result<Fields, Refusal> {
-    let record = match &schema.root {
-        Node::Named(place) => schema.named(*place).map(|named| (*place, named)),
-        _ => None,
-    };
+    let record = schema.root.place().and_then(|place| Some((place, schema.named(place)?)));
     match record {
-        Some((place, Named { kind: NamedKind::Record(members), .. })) if !members.is_empty() => {
-            let mut walk = Walk { schema, open: vec![place], depth: 0, columns: 0 };
+        Some((
+            place,
+            Named {
+                kind: NamedKind::Record(members),
+                ..
+            },
+        )) if !members.is_empty() => {
+            let mut walk = Walk {
+                schema,
+                open: vec![place],
+                depth: 0,
+                columns: 0,
+            };
             members
                 .iter()
                 .map(|member| walk.member(&member.name, &member.node))
                 .collect::<Result<Vec<_>, _>>()
                 .map(Fields::from)
         }
-        Some(_) | None => Err(Refusal::new("the value's schema must be an Avro record with at least one field")),
+        Some(_) | None => Err(Refusal::new(
+            "the value's schema must be an Avro record with at least one field",
+        )),
     }
 }
 
 /// The shape of a union.
 pub(crate) fn union<'a>(schema: &Schema, branches: &'a [Node]) -> Union<'a> {
-    let present: Vec<&Node> = branches.iter().filter(|branch| **branch != Node::Null).collect();
+    let present: Vec<&Node> = branches
+        .iter()
+        .filter(|branch| **branch != Node::Null)
+        .collect();
     match present.as_slice() {
         [] => Union::Null,
         [one] => Union::One(one),
@@ -53,13 +66,20 @@ pub(crate) fn union<'a>(schema: &Schema, branches: &'a [Node]) -> Union<'a> {
 
 /// Members are named by the type's name; where short names are equal (but for case), by the full name with underscores.
 fn members<'a>(schema: &Schema, branches: &[&'a Node]) -> Vec<(String, &'a Node)> {
-    let short: Vec<String> = branches.iter().map(|branch| schema.type_name(branch).to_owned()).collect();
-    let is_shared = |name: &str| short.iter().filter(|other| other.to_lowercase() == name.to_lowercase()).count() > 1;
+    let short: Vec<String> = branches
+        .iter()
+        .map(|branch| schema.type_name(branch).to_owned())
+        .collect();
+    let is_shared = |name: &str| {
+        short
+            .iter()
+            .filter(|other| other.to_lowercase() == name.to_lowercase())
+            .count()
+            > 1
+    };
     let name = |(branch, name): (&&'a Node, &String)| {
-        let full_name = match branch {
-            Node::Named(place) if is_shared(name) => schema.named(*place).map(|named| named.full_name.replace('.', "_")),
-            _ => None,
-        };
+        let named = branch.place().filter(|_| is_shared(name)).and_then(|place| schema.named(place));
+        let full_name = named.map(|named| named.full_name.replace('.', "_"));
         (full_name.unwrap_or_else(|| name.clone()), *branch)
     };
     branches.iter().zip(&short).map(name).collect()
@@ -78,18 +98,24 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn member(&mut self, name: &str, node: &Node) -> Result<Field, Refusal> {
-        let data_type = self.data_type(node).map_err(|refusal| refusal.under(name))?;
+        let data_type = self
+            .data_type(node)
+            .map_err(|refusal| refusal.under(name))?;
         Ok(field(name, data_type))
     }
 
     fn data_type(&mut self, node: &Node) -> Result<DataType, Refusal> {
         self.columns += 1;
         if self.columns > COLUMNS_MAX {
-            return Err(Refusal::new(format!("the schema has more than {COLUMNS_MAX} columns, nested ones counted")));
+            return Err(Refusal::new(format!(
+                "the schema has more than {COLUMNS_MAX} columns, nested ones counted"
+            )));
         }
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Refusal::new(format!("the schema nests deeper than {DEPTH_MAX}")));
+            return Err(Refusal::new(format!(
+                "the schema nests deeper than {DEPTH_MAX}"
+            )));
         }
         let data_type = match node {
             Node::Null | Node::Boolean => DataType::Boolean,
@@ -103,8 +129,13 @@ impl Walk<'_> {
             Node::Date => DataType::Date32,
             Node::TimestampMillis | Node::TimestampMicros => timestamp(),
             Node::Refused(refused) => return Err(refuse(*refused)),
-            Node::Array(item) => list(self.data_type(item).map_err(|refusal| refusal.under("[]"))?),
-            Node::Map(value) => map(self.data_type(value).map_err(|refusal| refusal.under("[]"))?),
+            Node::Array(item) => list(
+                self.data_type(item)
+                    .map_err(|refusal| refusal.under("[]"))?,
+            ),
+            Node::Map(value) => map(self
+                .data_type(value)
+                .map_err(|refusal| refusal.under("[]"))?),
             Node::Union(branches) => self.union(branches)?,
             Node::Named(place) => self.named(*place)?,
         };
@@ -120,7 +151,9 @@ impl Walk<'_> {
             Union::Double => Ok(DataType::Float64),
             Union::Members(members) => {
                 let fields = members.iter().map(|(name, node)| self.member(name, node));
-                Ok(DataType::Struct(fields.collect::<Result<Vec<_>, _>>()?.into()))
+                Ok(DataType::Struct(
+                    fields.collect::<Result<Vec<_>, _>>()?.into(),
+                ))
             }
         }
     }
@@ -128,18 +161,24 @@ impl Walk<'_> {
     fn named(&mut self, place: usize) -> Result<DataType, Refusal> {
         let schema = self.schema;
         let Some(named) = schema.named(place) else {
-            return Err(Refusal::new("the schema names a type that it does not hold"));
+            return Err(Refusal::new(
+                "the schema names a type that it does not hold",
+            ));
         };
         match &named.kind {
             NamedKind::Enum(_) | NamedKind::Fixed(_, FixedKind::Uuid) => Ok(DataType::Utf8),
             NamedKind::Fixed(_, FixedKind::Plain) => Ok(DataType::Binary),
-            NamedKind::Fixed(_, FixedKind::Decimal(precision, scale)) => decimal(*precision, *scale),
+            NamedKind::Fixed(_, FixedKind::Decimal(precision, scale)) => {
+                decimal(*precision, *scale)
+            }
             NamedKind::Fixed(_, FixedKind::Duration) => Ok(duration()),
             NamedKind::Record(members) if members.is_empty() => Ok(DataType::Boolean),
             NamedKind::Record(_) if self.open.contains(&place) => Ok(DataType::Utf8),
             NamedKind::Record(members) => {
                 self.open.push(place);
-                let fields = members.iter().map(|member| self.member(&member.name, &member.node));
+                let fields = members
+                    .iter()
+                    .map(|member| self.member(&member.name, &member.node));
                 let fields: Vec<Field> = fields.collect::<Result<_, _>>()?;
                 self.open.pop();
                 Ok(DataType::Struct(fields.into()))
@@ -150,7 +189,13 @@ impl Walk<'_> {
 
 /// struct<months long, days long, millis long>
 pub(crate) fn duration() -> DataType {
-    DataType::Struct(DURATION.iter().map(|name| field(name, DataType::Int64)).collect::<Vec<_>>().into())
+    DataType::Struct(
+        DURATION
+            .iter()
+            .map(|name| field(name, DataType::Int64))
+            .collect::<Vec<_>>()
+            .into(),
+    )
 }
 
 fn refuse(refused: Refused) -> Refusal {

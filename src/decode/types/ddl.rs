@@ -5,7 +5,13 @@ use crate::config::ddl::{Column, Type};
 
 /// The fields that a list declares. A number in a date column counts days, in a timestamp column microseconds, both since 1970 UTC.
 pub(crate) fn members(columns: &[Column]) -> Vec<Member> {
-    columns.iter().map(|column| Member { name: column.name.clone(), shape: shape(&column.kind) }).collect()
+    columns
+        .iter()
+        .map(|column| Member {
+            name: column.name.clone(),
+            shape: shape(&column.kind),
+        })
+        .collect()
 }
 
 fn shape(kind: &Type) -> Shape {

@@ -45,7 +45,11 @@ pub(crate) struct Member {
 
 /// The columns that declared fields become.
 pub(crate) fn fields(members: &[Member]) -> Result<Fields, Refusal> {
-    members.iter().map(member).collect::<Result<Vec<Field>, _>>().map(Fields::from)
+    members
+        .iter()
+        .map(member)
+        .collect::<Result<Vec<Field>, _>>()
+        .map(Fields::from)
 }
 
 fn member(member: &Member) -> Result<Field, Refusal> {

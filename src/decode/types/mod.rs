@@ -30,12 +30,19 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Refusal { path: String::new(), reason: reason.into() }
+        Refusal {
+            path: String::new(),
+            reason: reason.into(),
+        }
     }
 
     /// Puts an outer step before the path.
     pub(crate) fn under(mut self, step: &str) -> Self {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        let dot = if self.path.is_empty() || self.path.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
         self.path = format!("{step}{dot}{}", self.path);
         self
     }
@@ -53,15 +60,28 @@ pub(crate) fn list(item: DataType) -> DataType {
 
 /// map<string, T>, named as Delta names it.
 pub(crate) fn map(value: DataType) -> DataType {
-    let entries = vec![Field::new("key", DataType::Utf8, false), Field::new("value", value, true)];
-    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entries.into()), false)), false)
+    let entries = vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", value, true),
+    ];
+    DataType::Map(
+        Arc::new(Field::new(
+            "key_value",
+            DataType::Struct(entries.into()),
+            false,
+        )),
+        false,
+    )
 }
 
 /// decimal(p, s), or why not.
 pub(crate) fn decimal(precision: u32, scale: u32) -> Result<DataType, Refusal> {
     let fitting = (u8::try_from(precision), i8::try_from(scale));
     match fitting {
-        (Ok(precision_byte), Ok(scale)) if (1..=PRECISION_MAX).contains(&precision) && scale <= precision_byte.cast_signed() => {
+        (Ok(precision_byte), Ok(scale))
+            if (1..=PRECISION_MAX).contains(&precision)
+                && scale <= precision_byte.cast_signed() =>
+        {
             Ok(DataType::Decimal128(precision_byte, scale))
         }
         (_, _) => Err(Refusal::new(format!(
@@ -82,7 +102,10 @@ pub(crate) fn count(fields: &Fields) -> usize {
 
 /// How many columns, nested ones counted, a type holds.
 pub(crate) fn width(data_type: &DataType) -> usize {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is one column")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other type is one column"
+    )]
     match data_type {
         DataType::Struct(fields) => 1 + count(fields),
         DataType::List(item) => 1 + width(item.data_type()),

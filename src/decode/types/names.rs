@@ -15,7 +15,9 @@ pub(crate) fn check(fields: &Fields) -> Result<(), Refusal> {
     for field in fields {
         let name = field.name();
         if name.is_empty() {
-            return Err(Refusal::new("a field has an empty name, which no table column can have: rename it at the source"));
+            return Err(Refusal::new(
+                "a field has an empty name, which no table column can have: rename it at the source",
+            ));
         }
         if let Some(bad) = name.chars().find(|character| FORBIDDEN.contains(character)) {
             return Err(Refusal::new(format!(

@@ -152,6 +152,25 @@ async fn commit_2_a_put_into_a_table_recreated_at_that_moment_is_not_reported_as
 }
 
 #[tokio::test]
+async fn commit_2_another_tables_entries_are_not_followed() {
+    let lake = Lake::new();
+    lake.create().await;
+    advance_to(&lake.table, &lake.clock, 1, 1).await;
+    let mut table = lake.load().await;
+    let (store, clock) = (rival(&lake), lake.clock.clone());
+    let fault = interruption(move |objects| {
+        let (store, clock) = (store.clone(), clock.clone());
+        async move { recreate(&store, &clock, &objects, 4).await }
+    });
+    // The put of version 2 meets a version 2, but of another table.
+    lake.faulty
+        .rule(Operation::Put, &entry(2), When::First(1), fault);
+    let outcome = table.commit(&append(&[(0, 0, 10)], "a"), "shop").await;
+    check_conflict(&outcome, "the table was replaced by another one");
+    assert_eq!(lake.second_opinion().await.0, 4);
+}
+
+#[tokio::test]
 async fn commit_2_a_table_that_is_gone_is_a_conflict() {
     let lake = Lake::new();
     let mut table = lake.create().await;

@@ -74,6 +74,7 @@ async fn an_unreadable_checkpoint_gives_way_to_an_older_one_or_to_the_entries() 
     let mut table = lake.load().await;
     table.commit(&append(&[(0, 10, 11)], "x"), "shop").await;
     lake.table.write_checkpoint().await.unwrap();
+    let older = lake.bytes(&checkpoint(10)).await;
     let expect = lake.load().await;
     for damage in ["", "PAR1", &"x".repeat(5000)] {
         lake.write(&checkpoint(11), damage).await;
@@ -81,9 +82,12 @@ async fn an_unreadable_checkpoint_gives_way_to_an_older_one_or_to_the_entries() 
     }
     lake.write(&checkpoint(10), "PAR1").await;
     check_same(&lake.load().await, &expect);
+    lake.write(&checkpoint(10), &older).await;
     for version in 0..10 {
         lake.delete(&entry(version)).await;
     }
+    check_same(&lake.load().await, &expect);
+    lake.write(&checkpoint(10), "PAR1").await;
     let error = lake.load_error().await;
     assert!(
         error.contains("is damaged at version 11: checkpoint"),

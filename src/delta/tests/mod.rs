@@ -84,26 +84,18 @@ impl Lake {
         self.faulty.inner()
     }
 
-    pub(super) async fn write(&self, name: &str, text: &str) {
-        self.inner()
-            .put(
-                &Path::from(format!("lake/orders/{name}")),
-                text.to_owned().into(),
-            )
-            .await
-            .unwrap();
+    pub(super) async fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref().to_vec();
+        self.inner().put(&key(name), bytes.into()).await.unwrap();
+    }
+
+    pub(super) async fn bytes(&self, name: &str) -> Vec<u8> {
+        let found = self.inner().get(&key(name)).await.unwrap();
+        found.bytes().await.unwrap().to_vec()
     }
 
     pub(super) async fn read(&self, name: &str) -> String {
-        let bytes = self
-            .inner()
-            .get(&Path::from(format!("lake/orders/{name}")))
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
-        String::from_utf8(bytes.to_vec()).unwrap()
+        String::from_utf8(self.bytes(name).await).unwrap()
     }
 
     pub(super) async fn delete(&self, name: &str) {
@@ -175,6 +167,10 @@ pub(super) async fn second_opinion(store: &TableStore) -> (u64, Vec<String>, [Op
             .unwrap();
     }
     (table.version().unwrap(), files, txns)
+}
+
+fn key(name: &str) -> Path {
+    Path::from(format!("lake/orders/{name}"))
 }
 
 pub(super) fn entry(version: u64) -> String {
