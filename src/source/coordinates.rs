@@ -37,7 +37,9 @@ pub struct Coordinates {
 
 impl fmt::Debug for Coordinates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Coordinates").field("bootstrap_servers", &self.bootstrap_servers).finish_non_exhaustive()
+        f.debug_struct("Coordinates")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,14 +80,27 @@ impl Coordinates {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
             .set("queued.max.messages.kbytes", QUEUE_KBYTES)
+            // One topic partition is read after the other: a fetch that waits at the end of the last one would hold up the next.
+            .set("fetch.wait.max.ms", "10")
             .create_with_context(Reasons::default())
-            .map_err(|error| Error::Properties { reason: error.to_string() })?;
-        Ok(Coordinates { consumer, bootstrap_servers: kafka.bootstrap_servers.clone(), group_id: kafka.group_id.clone(), timeout, clock })
+            .map_err(|error| Error::Properties {
+                reason: error.to_string(),
+            })?;
+        Ok(Coordinates {
+            consumer,
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
+            group_id: kafka.group_id.clone(),
+            timeout,
+            clock,
+        })
     }
 
     /// How many brokers there are.
     pub fn brokers(&self) -> Result<usize, Error> {
-        let metadata = self.consumer.fetch_metadata(None, self.timeout).map_err(|error| self.unreachable("listing the brokers", &error))?;
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, self.timeout)
+            .map_err(|error| self.unreachable("listing the brokers", &error))?;
         Ok(metadata.brokers().len())
     }
 
@@ -94,11 +109,19 @@ impl Coordinates {
         let mut asked = TopicPartitionList::new();
         asked.add_partition("lakeward-permission-check", 0);
         let answer = self.consumer.committed_offsets(asked, self.timeout);
-        answer.map(drop).map_err(|error| Error::Group { group_id: self.group_id.clone(), reason: self.reason(&error) })
+        answer.map(drop).map_err(|error| Error::Group {
+            group_id: self.group_id.clone(),
+            reason: self.reason(&error),
+        })
     }
 
     /// Hands out the offset of each record in `span`, ascending; markers, aborted records and what a compacted topic dropped have none.
-    pub fn records(&self, of: &TopicPartition, span: Span, each: &mut dyn FnMut(i64)) -> Result<(), Error> {
+    pub fn records(
+        &self,
+        of: &TopicPartition,
+        span: Span,
+        each: &mut dyn FnMut(i64),
+    ) -> Result<(), Error> {
         let doing = format!("reading {of}");
         let mut assignment = TopicPartitionList::new();
         let assigned = assignment
@@ -106,11 +129,19 @@ impl Coordinates {
             .and_then(|()| self.consumer.assign(&assignment));
         assigned.map_err(|error| self.unreachable(&doing, &error))?;
         let read = self.read_assigned(of, span, each);
-        let ended = self.consumer.unassign().map_err(|error| self.unreachable(&doing, &error));
+        let ended = self
+            .consumer
+            .unassign()
+            .map_err(|error| self.unreachable(&doing, &error));
         read.and(ended)
     }
 
-    fn read_assigned(&self, of: &TopicPartition, span: Span, each: &mut dyn FnMut(i64)) -> Result<(), Error> {
+    fn read_assigned(
+        &self,
+        of: &TopicPartition,
+        span: Span,
+        each: &mut dyn FnMut(i64),
+    ) -> Result<(), Error> {
         let doing = format!("reading {of}");
         let mut heard = self.clock.now();
         while self.clock.now().since(heard) <= self.timeout {
@@ -125,16 +156,25 @@ impl Coordinates {
                 }
                 // The end of what a committed reader may see; a tail of markers has no record.
                 Some(Err(KafkaError::PartitionEOF(number))) if number == of.number => return Ok(()),
-                Some(Err(error)) if is_final(&error) => return Err(self.unreachable(&doing, &error)),
+                Some(Err(error)) if is_final(&error) => {
+                    return Err(self.unreachable(&doing, &error));
+                }
                 // librdkafka tries the rest again by itself.
                 Some(Err(_)) | None => {}
             }
         }
-        Err(self.unreachable(&doing, &KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)))
+        Err(self.unreachable(
+            &doing,
+            &KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut),
+        ))
     }
 
     fn unreachable(&self, doing: &str, error: &KafkaError) -> Error {
-        Error::Unreachable { bootstrap_servers: self.bootstrap_servers.clone(), doing: doing.to_owned(), reason: self.reason(error) }
+        Error::Unreachable {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            doing: doing.to_owned(),
+            reason: self.reason(error),
+        }
     }
 
     fn reason(&self, error: &KafkaError) -> String {
@@ -142,14 +182,22 @@ impl Coordinates {
         for _ in 0..EVENTS_MAX {
             self.consumer.poll(Timeout::After(Duration::ZERO));
         }
-        let last = self.consumer.context().last.lock().ok().and_then(|mut last| last.take());
+        let last = self
+            .consumer
+            .context()
+            .last
+            .lock()
+            .ok()
+            .and_then(|mut last| last.take());
         last.map_or_else(|| words(error), |last| format!("{} ({last})", words(error)))
     }
 }
 
 /// Errors that waiting does not mend.
 fn is_final(error: &KafkaError) -> bool {
-    let Some(code) = error.rdkafka_error_code() else { return false };
+    let Some(code) = error.rdkafka_error_code() else {
+        return false;
+    };
     [
         RDKafkaErrorCode::TopicAuthorizationFailed,
         RDKafkaErrorCode::UnknownTopicOrPartition,

@@ -53,10 +53,28 @@ pub(crate) async fn audit(
     let mut report = Report::default();
     let history = replay(subject, &listing, &mut report, patience).await?;
     let files = sizes(subject, &history, &mut report, patience).await?;
-    report.fact(format!(
-        "version {}: the spans of {} topic partitions tile up to the committed offsets; {} files ({} bytes) are there with their size",
-        history.version, history.lives.len(), thousands(history.files.len() as u64), thousands(files)
-    ));
+    let lives = history.lives.len();
+    report.fact(
+        &[
+            Kind::Log,
+            Kind::SpanGap,
+            Kind::SpanOverlap,
+            Kind::Offsets,
+            Kind::Counts,
+        ],
+        format!(
+            "version {}: the spans of {lives} topic partitions tile up to the committed offsets",
+            history.version
+        ),
+    );
+    let count = thousands(history.files.len() as u64);
+    report.fact(
+        &[Kind::MissingFile, Kind::FileSize, Kind::AddedTwice],
+        format!(
+            "{count} files ({} bytes) are there with their size, none added twice",
+            thousands(files)
+        ),
+    );
     if !matches!(depth, Depth::Log) {
         let rows = rows::read(subject, &history, &mut report, patience).await?;
         judge(&history, &rows, &mut report);
@@ -248,7 +266,14 @@ fn judge(history: &History, rows: &Rows, report: &mut Report) {
             }
         }
     }
-    report.fact(format!("{} rows were read: each coordinate once, inside its span, as many as the spans declare; statistics hold", thousands(rows.len())));
+    report.fact(
+        &[Kind::Unreadable, Kind::MissingFile, Kind::DuplicateRow, Kind::LostRow, Kind::StrayRow],
+        format!("{} rows were read: each coordinate once, inside its span, as many as the spans declare", thousands(rows.len())),
+    );
+    report.fact(
+        &[Kind::Statistics, Kind::Unreadable],
+        "the statistics of every file hold",
+    );
 }
 
 fn leave_open(depth: Depth<'_>, report: &mut Report) {
