@@ -2,6 +2,7 @@
 //! Compares coordinates, not values.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::model::offset::{Span, TopicPartition};
 use crate::ops::exit::Failure;
@@ -74,7 +75,7 @@ fn walk(
         return Ok(0);
     };
     let deleted_by_others = history.deleted_by_others;
-    let topic_partition = TopicPartition::new(life.topic.clone(), life.partition);
+    let topic_partition = TopicPartition::new(Arc::clone(&life.topic), life.partition);
     let marks = kafka.watermarks(&topic_partition)?;
     if marks.high < end {
         report.finding(Kind::Offsets, || format!("{life}: the table is committed to {end}, the topic ends at {}: it was truncated or recreated", marks.high));
