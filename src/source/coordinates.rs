@@ -65,7 +65,10 @@ impl ClientContext for Reasons {
     }
 
     fn error(&self, _error: KafkaError, reason: &str) {
-        self.keep(reason);
+        // The log names the address and the cause; the error only that all brokers are down.
+        if let Ok(mut last) = self.last.lock() {
+            last.get_or_insert_with(|| reason.to_owned());
+        }
     }
 }
 
