@@ -71,8 +71,8 @@ fn filter(written: Option<&str>, default: Default) -> Result<EnvFilter, Failure>
         Default::Lifecycle => "info",
         Default::Trouble => "error",
     };
-    // What the libraries below say at info is about themselves.
-    let quiet = "librdkafka=warn,rdkafka=warn,hyper=warn,hyper_util=warn,reqwest=warn,object_store=warn,delta_kernel=error,buoyant_kernel=error,deltalake=warn,deltalake_core=warn";
+    // What the libraries below say is about themselves; Kafka's troubles come through our own clients as `lakeward::librdkafka`.
+    let quiet = "rdkafka=off,librdkafka=off,hyper=error,hyper_util=error,reqwest=error,object_store=error,delta_kernel=error,buoyant_kernel=error,deltalake=error,deltalake_core=error";
     let directives = match written {
         Some(text) => text.to_owned(),
         None => format!("{level},{quiet}"),
@@ -101,7 +101,7 @@ mod tests {
     fn the_sink_logs_its_life_and_libraries_stay_quiet() {
         let text = filter(None, Default::Lifecycle).unwrap().to_string();
         assert!(
-            text.contains("info") && text.contains("rdkafka=warn"),
+            text.contains("info") && text.contains("rdkafka=off"),
             "{text}"
         );
     }

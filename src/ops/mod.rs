@@ -46,9 +46,10 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
     if let Some(refusal) = cli.command.refusal() {
         return Err(refusal);
     }
-    let default = match &cli.command {
-        Command::Run(_) => Default::Lifecycle,
-        _ => Default::Trouble,
+    let default = if matches!(cli.command, Command::Run(_)) {
+        Default::Lifecycle
+    } else {
+        Default::Trouble
     };
     logging::start(default, clock)?;
     let patience = Patience::new(cli.timeout, clock);

@@ -53,10 +53,10 @@ pub(crate) fn is_missing(error: &ParquetError) -> bool {
 }
 
 fn stored(error: &ParquetError) -> Option<&object_store::Error> {
-    match error {
-        ParquetError::External(error) => error.downcast_ref(),
-        _ => None,
-    }
+    let ParquetError::External(error) = error else {
+        return None;
+    };
+    error.downcast_ref()
 }
 
 fn external(error: object_store::Error) -> ParquetError {

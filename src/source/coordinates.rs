@@ -65,7 +65,10 @@ impl ClientContext for Reasons {
     }
 
     fn error(&self, _error: KafkaError, reason: &str) {
-        self.keep(reason);
+        // The log names the address and the cause; the error only that all brokers are down.
+        if let Ok(mut last) = self.last.lock() {
+            last.get_or_insert_with(|| reason.to_owned());
+        }
     }
 }
 
@@ -80,6 +83,8 @@ impl Coordinates {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
             .set("queued.max.messages.kbytes", QUEUE_KBYTES)
+            // One topic partition is read after the other: a fetch that waits at the end of the last one would hold up the next.
+            .set("fetch.wait.max.ms", "10")
             .create_with_context(Reasons::default())
             .map_err(|error| Error::Properties {
                 reason: error.to_string(),

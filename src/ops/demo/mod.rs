@@ -1,6 +1,6 @@
 //! `lakeward demo`: the whole product in one process, from an embedded broker to an audited table. Owns the play; the sink is the real pipeline.
 
-mod broker;
+pub(super) mod broker;
 mod content;
 mod orders;
 mod registry;

@@ -2,6 +2,7 @@
 
 mod status;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,17 +125,13 @@ pub(crate) fn beside() -> Result<tokio::runtime::Runtime, Failure> {
 /// Takes the address of `http.listen`.
 pub(crate) async fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(listen).await.map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "the port is in use; stop the other process or choose another `http.listen`"
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "a port below 1024 needs privileges; choose another `http.listen`"
-            }
-            std::io::ErrorKind::AddrNotAvailable => {
-                "this machine does not have that address; choose another `http.listen`"
-            }
-            _ => "choose another `http.listen`",
+        let choose = "choose another `http.listen`";
+        let hint = if error.kind() == ErrorKind::AddrInUse {
+            format!("the port is in use; stop the other process or {choose}")
+        } else if error.kind() == ErrorKind::PermissionDenied {
+            format!("a port below 1024 needs privileges; {choose}")
+        } else {
+            format!("{error}; {choose}")
         };
         Failure::invalid(format!("cannot listen on {listen} (`http.listen`): {hint}"))
     })

@@ -54,7 +54,6 @@ fn ask(snapshot: &StatusSnapshot, request: &str) -> (u16, String) {
     answer
 }
 
-#[expect(clippy::disallowed_methods, reason = "the server runs beside the test")]
 fn serving(snapshot: &StatusSnapshot) -> (tokio::runtime::Runtime, SocketAddr) {
     let clock = Clock::manual(1_000_000_002_000, 0);
     let snapshot = snapshot.clone();

@@ -11,6 +11,7 @@ use crate::ops::exit::Failure;
 use crate::ops::kafka::Kafka;
 use crate::ops::output::thousands;
 use crate::ops::progress::Progress;
+use crate::ops::verify::checkpoint::State;
 use crate::ops::verify::history::{History, Life};
 use crate::ops::verify::log::{self, Listing};
 use crate::ops::verify::report::{Kind, Report};
@@ -53,10 +54,28 @@ pub(crate) async fn audit(
     let mut report = Report::default();
     let history = replay(subject, &listing, &mut report, patience).await?;
     let files = sizes(subject, &history, &mut report, patience).await?;
-    report.fact(format!(
-        "version {}: the spans of {} topic partitions tile up to the committed offsets; {} files ({} bytes) are there with their size",
-        history.version, history.lives.len(), thousands(history.files.len() as u64), thousands(files)
-    ));
+    let lives = history.lives.len();
+    report.fact(
+        &[
+            Kind::Log,
+            Kind::SpanGap,
+            Kind::SpanOverlap,
+            Kind::Offsets,
+            Kind::Counts,
+        ],
+        format!(
+            "version {}: the spans of {lives} topic partitions tile up to the committed offsets",
+            history.version
+        ),
+    );
+    let count = thousands(history.files.len() as u64);
+    report.fact(
+        &[Kind::MissingFile, Kind::FileSize, Kind::AddedTwice],
+        format!(
+            "{count} files ({} bytes) are there with their size, none added twice",
+            thousands(files)
+        ),
+    );
     if !matches!(depth, Depth::Log) {
         let rows = rows::read(subject, &history, &mut report, patience).await?;
         judge(&history, &rows, &mut report);
@@ -140,43 +159,40 @@ async fn replay(
     let mut anchored = base.is_none();
     while let Some(entry) = entries.try_next().await? {
         if let Some(base) = base.filter(|base| !anchored && entry.version > *base) {
-            anchor(subject, listing, base, &mut history, report, patience).await?;
+            history.anchor(base, state(subject, listing, base, patience).await?, report);
             anchored = true;
         }
         history.apply(entry, anchored, report);
         progress.advance(1);
     }
     if let Some(base) = base.filter(|_| !anchored) {
-        anchor(subject, listing, base, &mut history, report, patience).await?;
+        history.anchor(base, state(subject, listing, base, patience).await?, report);
+    }
+    if let Some(base) = base {
+        report.unproved(unretained(listing, base));
     }
     progress.done();
     Ok(history)
 }
 
-async fn anchor(
+async fn state(
     subject: &Subject,
     listing: &Listing,
     base: u64,
-    history: &mut History,
-    report: &mut Report,
     patience: &Patience,
-) -> Result<(), Failure> {
-    let parts = listing
-        .checkpoints
-        .get(&base)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    history.anchor(
-        base,
-        checkpoint::read(&subject.objects, parts, patience).await?,
-        report,
-    );
+) -> Result<State, Failure> {
+    let parts = listing.checkpoints.get(&base).map(Vec::as_slice);
+    checkpoint::read(&subject.objects, parts.unwrap_or_default(), patience).await
+}
+
+fn unretained(listing: &Listing, base: u64) -> String {
     let oldest = listing.entries.first().map_or_else(
         || "no entry is left".to_owned(),
         |oldest| format!("the oldest entry left is version {oldest}"),
     );
-    report.unproved(format!("the history below: the log was cleaned, {oldest}; files and offsets start from the checkpoint of version {base}"));
-    Ok(())
+    format!(
+        "the history below: the log was cleaned, {oldest}; files and offsets start from the checkpoint of version {base}"
+    )
 }
 
 /// Looks at every live file, and returns the bytes that the log says they have.
@@ -248,7 +264,14 @@ fn judge(history: &History, rows: &Rows, report: &mut Report) {
             }
         }
     }
-    report.fact(format!("{} rows were read: each coordinate once, inside its span, as many as the spans declare; statistics hold", thousands(rows.len())));
+    report.fact(
+        &[Kind::Unreadable, Kind::MissingFile, Kind::DuplicateRow, Kind::LostRow, Kind::StrayRow],
+        format!("{} rows were read: each coordinate once, inside its span, as many as the spans declare", thousands(rows.len())),
+    );
+    report.fact(
+        &[Kind::Statistics, Kind::Unreadable],
+        "the statistics of every file hold",
+    );
 }
 
 fn leave_open(depth: Depth<'_>, report: &mut Report) {

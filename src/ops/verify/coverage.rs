@@ -43,6 +43,7 @@ impl Coverage {
     }
 
     /// How many offsets there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> u64 {
         self.len
     }

@@ -319,12 +319,10 @@ impl History {
         let Some(version) = file.appended_at else {
             return Some(None);
         };
-        let begun = lives
+        let mut begun = lives
             .filter(|(_, progress)| progress.since_version <= version)
             .map(|(life, _)| life.incarnation);
-        Some(Some(
-            begun.fold(oldest.incarnation, |_, incarnation| incarnation),
-        ))
+        Some(Some(begun.next_back().unwrap_or(oldest.incarnation)))
     }
 }
 

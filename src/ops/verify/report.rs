@@ -75,9 +75,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Something that was checked and holds.
-    pub(crate) fn fact(&mut self, sentence: impl Into<String>) {
-        self.facts.push(sentence.into());
+    /// Something that was checked, and holds unless one of `kinds` was found.
+    pub(crate) fn fact(&mut self, kinds: &[Kind], sentence: impl Into<String>) {
+        if !kinds.iter().any(|kind| self.findings.contains_key(kind)) {
+            self.facts.push(sentence.into());
+        }
     }
 
     /// Something that must not be.
@@ -121,6 +123,12 @@ impl Report {
     #[cfg(test)]
     pub(crate) fn has(&self, kind: Kind) -> bool {
         self.findings.contains_key(&kind)
+    }
+
+    /// What was found.
+    #[cfg(test)]
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.findings.keys().copied().collect()
     }
 
     /// For people.
