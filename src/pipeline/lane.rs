@@ -67,7 +67,7 @@ pub(super) struct LaneContext {
     pub(super) pool: Pool,
     pub(super) clock: Clock,
     pub(super) status: Status,
-    pub(super) to_control: std::sync::mpsc::SyncSender<FromWorker>,
+    pub(super) to_control: SyncSender<FromWorker>,
 }
 
 struct Lane {
@@ -136,8 +136,9 @@ impl Lane {
                 for (topic_partition, at) in starts {
                     self.begin(topic_partition, at, &share, &epoch);
                 }
-                // The channel has room for the one answer; a control thread that gave up waiting ends the process.
-                drop(taken.try_send(()));
+                if taken.try_send(()).is_err() {
+                    tracing::debug!("the control thread does not wait for this lane any more");
+                }
             }
             LaneCommand::EndEpoch(epoch) => self.end(&epoch),
             LaneCommand::Seal {

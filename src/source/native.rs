@@ -170,6 +170,10 @@ impl LaneQueue {
             });
         }
         let Some(run) = runs.last_mut() else { return };
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "librdkafka has some two hundred codes"
+        )]
         match message.err {
             // SAFETY: the message is valid during the call.
             sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => unsafe {
