@@ -81,6 +81,22 @@ async fn off_3_of_two_committers_of_one_topic_partition_the_second_is_superseded
 }
 
 #[tokio::test]
+async fn ord_1_a_span_that_is_ahead_of_its_predecessor_is_not_committed() {
+    let lake = Lake::new();
+    let mut ours = lake.create().await;
+    let ahead = ours.commit(&append(&[(0, 10, 20)], "second"), "shop").await;
+    assert!(matches!(ahead, CommitOutcome::Superseded(_)), "{ahead:?}");
+    let (version, files, _) = lake.second_opinion().await;
+    assert_eq!((version, files), (0, Vec::new()));
+    for (version, span) in [(1, (0, 0, 10)), (2, (0, 10, 20))] {
+        let outcome = ours
+            .commit(&append(&[span], &format!("in order {version}")), "shop")
+            .await;
+        assert_eq!(outcome, CommitOutcome::Committed(version));
+    }
+}
+
+#[tokio::test]
 async fn committers_of_different_topic_partitions_take_turns() {
     let lake = Lake::new();
     let mut ours = lake.create().await;
