@@ -68,7 +68,14 @@ fn exit_on_signals(
     let signals = runtime.block_on(async { Signals::listen() })?;
     let (stop, grace, clock) = (stop.clone(), config.shutdown_grace, clock.clone());
     runtime.spawn(async move {
-        signals.watch(|| stop.drain(), grace, &clock).await;
+        let drain = || {
+            stop.drain();
+            // Nothing was consumed: a question to Kafka or the store that is still open need not be waited for.
+            if !stop.is_consuming() {
+                std::process::exit(0);
+            }
+        };
+        signals.watch(drain, grace, &clock).await;
         std::process::exit(0);
     });
     Ok(())

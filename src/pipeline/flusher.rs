@@ -535,7 +535,6 @@ impl Flusher {
     }
 
     fn trouble(&self, sentence: String) {
-        tracing::warn!(detail = sentence, "waiting for something outside");
         self.status.set_trouble(Some(sentence.clone()));
         drop(self.to_control.try_send(FromWorker::Trouble(sentence)));
     }

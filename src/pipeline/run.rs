@@ -52,12 +52,18 @@ pub struct RunOptions {
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     asked: Arc<AtomicBool>,
+    consuming: Arc<AtomicBool>,
 }
 
 impl Stop {
     /// Seal, commit, leave the group, end.
     pub fn drain(&self) {
         self.asked.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether there may be something to drain: before it joins the group, a process may end at once.
+    pub fn is_consuming(&self) -> bool {
+        self.consuming.load(Ordering::SeqCst)
     }
 
     /// Whether that was asked.
@@ -327,6 +333,10 @@ impl Run<'_> {
             self.start_table(&mut control, planned, &shared);
         }
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.surroundings
+            .stop
+            .consuming
+            .store(true, Ordering::SeqCst);
         control.group.subscribe(&topics)?;
         let group = &self.config.kafka.group_id;
         tracing::info!(topics = topics.join(","), group, lanes, "subscribed");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -64,35 +65,7 @@ impl std::fmt::Debug for Group {
 impl Group {
     /// Makes the consumer; joins with `subscribe`.
     pub fn new(kafka: &Kafka, shares: Shares) -> Result<Group, Error> {
-        let mut config = base_config(kafka);
-        config.set("group.id", &kafka.group_id);
-        config.set("enable.auto.commit", "false");
-        config.set("enable.auto.offset.store", "false");
-        // A position outside of the log is an error to be judged, never a jump (OFF-7).
-        config.set("auto.offset.reset", "error");
-        config.set("enable.partition.eof", "true");
-        config.set(
-            "queued.max.messages.kbytes",
-            shares.queue_kbytes.clamp(1, 2_097_151).to_string(),
-        );
-        config.set("queued.min.messages", "1000000");
-        let response_bytes = shares.response_bytes.clamp(64 * 1024, 512 * 1024 * 1024);
-        config.set("fetch.max.bytes", response_bytes.to_string());
-        config.set(
-            "fetch.message.max.bytes",
-            shares
-                .topic_partition_bytes
-                .clamp(16 * 1024, response_bytes)
-                .to_string(),
-        );
-        // A record batch larger than a response still comes whole (KIP-74); this bound only has to let it pass.
-        config.set(
-            "receive.message.max.bytes",
-            (response_bytes + 256 * 1024 * 1024).to_string(),
-        );
-        if !kafka.properties.contains_key("fetch.wait.max.ms") {
-            config.set("fetch.wait.max.ms", "100");
-        }
+        let config = group_config(kafka, shares);
         let consumer =
             config
                 .create_with_context(Listener::default())
@@ -286,6 +259,40 @@ impl Group {
     }
 }
 
+/// The user's properties under those that Lakeward owns.
+fn group_config(kafka: &Kafka, shares: Shares) -> ClientConfig {
+    let mut config = base_config(kafka);
+    config.set("group.id", &kafka.group_id);
+    config.set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false");
+    // A position outside of the log is an error to be judged, never a jump (OFF-7).
+    config.set("auto.offset.reset", "error");
+    config.set("enable.partition.eof", "true");
+    config.set(
+        "queued.max.messages.kbytes",
+        shares.queue_kbytes.clamp(1, 2_097_151).to_string(),
+    );
+    config.set("queued.min.messages", "1000000");
+    let response_bytes = shares.response_bytes.clamp(64 * 1024, 512 * 1024 * 1024);
+    config.set("fetch.max.bytes", response_bytes.to_string());
+    config.set(
+        "fetch.message.max.bytes",
+        shares
+            .topic_partition_bytes
+            .clamp(16 * 1024, response_bytes)
+            .to_string(),
+    );
+    // A record batch larger than a response still comes whole (KIP-74); this bound only has to let it pass.
+    config.set(
+        "receive.message.max.bytes",
+        (response_bytes + 256 * 1024 * 1024).to_string(),
+    );
+    if !kafka.properties.contains_key("fetch.wait.max.ms") {
+        config.set("fetch.wait.max.ms", "100");
+    }
+    config
+}
+
 fn named_all(named: Vec<(String, i32)>) -> Vec<TopicPartition> {
     named
         .into_iter()
@@ -306,4 +313,40 @@ fn list_of<'a>(
             })?;
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Secret;
+
+    #[test]
+    fn off_5_the_group_neither_keeps_nor_supplies_positions() {
+        let properties = [
+            ("auto.offset.reset", "latest"),
+            ("enable.auto.commit", "true"),
+        ];
+        let kafka = Kafka {
+            bootstrap_servers: "127.0.0.1:1".to_owned(),
+            group_id: "lakeward-shop".to_owned(),
+            properties: properties
+                .map(|(key, value)| (key.to_owned(), Secret::new(value)))
+                .into(),
+        };
+        let shares = Shares {
+            queue_kbytes: 1024,
+            topic_partition_bytes: 65_536,
+            response_bytes: 1_048_576,
+        };
+        let config = group_config(&kafka, shares);
+        for (key, owned) in [
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("enable.partition.eof", "true"),
+            ("isolation.level", "read_committed"),
+        ] {
+            assert_eq!(config.get(key), Some(owned), "{key}");
+        }
+    }
 }

@@ -242,7 +242,7 @@ The table is {table}, the config lakeward.yaml beside it. Query it:
 
   duckdb -c \"INSTALL delta; LOAD delta; SELECT status, count(*), sum(amount) FROM delta_scan('{table}') GROUP BY status\"
 
-  spark-sql --packages io.delta:delta-spark_2.13:4.0.0 \\
+  spark-sql --packages io.delta:delta-spark_4.2_2.13:4.4.0 \\
     --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension \\
     --conf spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog \\
     -e 'SELECT status, count(*), sum(amount) FROM delta.`{table}` GROUP BY status'"
