@@ -69,3 +69,30 @@ fn every_invariant_is_quoted_in_the_code_and_in_a_test() {
         );
     }
 }
+
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let mut everything = String::new();
+    all_text(&root.join("src"), &mut everything);
+    all_text(&root.join("integration"), &mut everything);
+    let table = readme
+        .split("which test holds it")
+        .nth(1)
+        .unwrap()
+        .split("Limits worth knowing")
+        .next()
+        .unwrap();
+    let named: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.rsplit_once('|')?.0.rsplit_once('|'))
+        .flat_map(|(_, cell)| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() >= 14, "the table of guarantees is not found");
+    for name in named {
+        let exists = everything.contains(&format!("fn {name}("))
+            || everything.contains(&format!("def {name}("));
+        assert!(exists, "README.md names a test that is not there: {name}");
+    }
+}
