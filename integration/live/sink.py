@@ -146,7 +146,7 @@ def lakeward(*argv, folder: Path, seconds_max: float = SECONDS_MAX, wrapper: lis
 class Sink:
     """A config file with one storage location, and commands on it."""
 
-    def __init__(self, folder: Path, bootstrap: str, *tables: dict, url: str | None = None, options: dict | None = None, registry: str | None = None, **top):
+    def __init__(self, folder: Path, bootstrap: str, *tables: dict, url: str | None = None, options: dict | None = None, registry: str | None = None, properties: dict | None = None, **top):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.lake = folder / "lake"
@@ -155,7 +155,7 @@ class Sink:
         document = {
             "version": 1,
             "name": f"live-{secrets.token_hex(4)}",
-            "kafka": {"bootstrap_servers": bootstrap},
+            "kafka": {"bootstrap_servers": bootstrap, **({"properties": properties} if properties else {})},
             "storage": {"url": url or self.lake.as_uri(), **({"options": options} if options else {})},
             "http": {"listen": f"127.0.0.1:{self.port}"},
             "tables": list(tables),

@@ -15,6 +15,8 @@ ROUNDS = int(os.environ.get("LAKEWARD_CRASH_ROUNDS") or 10)
 PARTITIONS = 8
 RECORDS_PER_SECOND = 4_000
 KILL_SECONDS_MAX = 6.0
+# A killed member holds its topic partitions for this long (the broker's minimum): with the default of 45 s most rounds would kill a sink that waits.
+SESSION = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1500"}
 
 
 class Load(threading.Thread):
@@ -56,7 +58,7 @@ def test_every_record_is_there_once_after_ten_kills_under_load(kafka, folder, to
     pick = random.Random(seed)
     kafka.create_topic(topic, PARTITIONS)
     table = json_table("events", topic, "seq long, text string, amount decimal(9,2)", target_lag="1s", maintenance={"checkpoint_every_commits": 10})
-    sink = Sink(folder, kafka.bootstrap, table)
+    sink = Sink(folder, kafka.bootstrap, table, properties=SESSION)
     load = Load(kafka, topic)
     load.start()
     delivered, repeated, moments = 0, 0, []
