@@ -37,6 +37,7 @@ group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=8388608
 log.cleaner.backoff.ms=1000
 log.retention.ms=-1
+group.min.session.timeout.ms=1000
 """
 
 LOG4J = """
@@ -156,7 +157,7 @@ class Kafka:
 
     def dump(self, *topics: str) -> Path:
         """What an Apache consumer reads, as a file of lines (see audit/Dump.java)."""
-        target = self.folder / f"dump-{'-'.join(topics)}-{secrets.token_hex(3)}.tsv"
+        target = self.folder / f"dump-{topics[0]}-{secrets.token_hex(3)}.tsv"
         classpath = f"{cache_folder() / 'audit'}{os.pathsep}{self.classpath}"
         argv = [*self._java_tool, "-Xmx384m", "-cp", classpath, "Dump", self.bootstrap, *topics]
         with target.open("wb") as out:

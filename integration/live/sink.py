@@ -145,6 +145,13 @@ def lakeward(*argv, folder: Path, seconds_max: float = SECONDS_MAX, wrapper: lis
         return running.wait(seconds_max)
 
 
+class WithoutAliases(yaml.SafeDumper):
+    """Writes a value that several tables share out for each of them, as a person would: the product refuses aliases."""
+
+    def ignore_aliases(self, data) -> bool:
+        return True
+
+
 class Sink:
     """A config file with one storage location, and commands on it."""
 
@@ -171,7 +178,7 @@ class Sink:
         self.write()
 
     def write(self) -> None:
-        self.config.write_text(yaml.safe_dump(self.document, sort_keys=False, allow_unicode=True))
+        self.config.write_text(yaml.dump(self.document, Dumper=WithoutAliases, sort_keys=False, allow_unicode=True))
 
     def table(self, name: str) -> Path:
         return self.lake / name
