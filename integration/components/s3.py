@@ -1,5 +1,6 @@
 """Owns an S3 server (moto, whose put-if-absent is atomic) with buckets, and copying a table out of it. Not faults of a store: those are offline tests."""
 
+import json
 import secrets
 import sys
 from pathlib import Path
@@ -37,17 +38,36 @@ class S3:
     def __exit__(self, *_) -> None:
         self.server.stop()
 
+    def service(self, name: str, user: dict | None = None):
+        options = user or self.options
+        key, secret = options["aws_access_key_id"], options["aws_secret_access_key"]
+        return boto3.client(name, endpoint_url=self.endpoint, aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
+
     @property
     def client(self):
-        return boto3.client("s3", endpoint_url=self.endpoint, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION)
+        return self.service("s3")
+
+    def create_user(self, name: str, **policy) -> dict:
+        """The storage options of a user who may do what the policy says, as soon as rights are checked."""
+        iam = self.service("iam")
+        iam.create_user(UserName=name)
+        if policy:
+            document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **policy}]}
+            iam.put_user_policy(UserName=name, PolicyName="policy", PolicyDocument=json.dumps(document))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return {**self.options, "aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+
+    def check_rights(self) -> None:
+        """From here on only users that were created may do anything: not `client` either, for good."""
+        requests.post(f"{self.endpoint}/moto-api/reset-auth", data="0", timeout=5).raise_for_status()
 
     def create_bucket(self, name: str) -> str:
         self.client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
         return name
 
-    def download(self, bucket: str, prefix: str, target: Path) -> Path:
+    def download(self, bucket: str, prefix: str, target: Path, user: dict | None = None) -> Path:
         """Copies a prefix to disk, where every reader can read it: paths in a Delta log are relative."""
-        client = self.client
+        client = self.service("s3", user)
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
             for entry in page.get("Contents", []):
                 file = target / entry["Key"].removeprefix(f"{prefix}/")

@@ -1,4 +1,4 @@
-"""Owns tables on an S3 server: one writer, and two instances of one group on one table. Not faults of a store (offline), not other clouds."""
+"""Owns tables on an S3 server: one writer, two instances of one group on one table, and users without rights. Not faults of a store (offline), not other clouds."""
 
 import os
 
@@ -6,6 +6,8 @@ import pyarrow as pa
 
 from audit.audit import audit
 from audit.compare import json_record
+
+from components import S3
 
 from .readers import assert_all_read
 from .sink import Sink, json_table
@@ -60,6 +62,31 @@ def test_two_instances_of_one_group_share_a_table_without_loss_or_duplicates(kaf
     report = audit(s3.download(bucket, "bronze/events", folder / "copy"), kafka.dump(topic), json_record)
     print(f"\n{report}")
     assert report.records == load.count and report.is_clean, report
+
+
+def test_a_user_without_rights_is_refused_in_one_sentence_and_the_right_user_goes_on(kafka, folder, topic):
+    kafka.create_topic(topic, 4)
+    kafka.produce(topic, (b'{"seq": %d, "text": "t", "amount": "1.25"}' % number for number in range(1_000)), 4)
+    with S3() as s3:
+        bucket = s3.create_bucket(f"lake-{os.urandom(4).hex()}")
+        stranger = s3.create_user("stranger")
+        reader = s3.create_user("reader", Action=["s3:Get*", "s3:List*"], Resource="*")
+        writer = s3.create_user("writer", Action="s3:*", Resource="*")
+        s3.check_rights()
+        sink = sink_on_s3(kafka, s3, folder, topic, bucket)
+        for options in (stranger, reader):
+            sink.document["storage"]["options"] = options
+            sink.write()
+            ended = sink.until_caught_up("--timeout", "5s", seconds_max=60)
+            ended.expect_error((2, 3), "denied")
+            assert options["aws_secret_access_key"] not in ended.stderr + ended.stdout
+        sink.document["storage"]["options"] = writer
+        sink.write()
+        sink.until_caught_up().expect(0)
+        table = s3.download(bucket, "bronze/events", folder / "copy", writer)
+    report = audit(table, kafka.dump(topic), json_record)
+    print(f"\n{report}")
+    assert report.is_clean, report
 
 
 def test_a_bucket_that_is_not_there_is_one_clear_sentence(kafka, s3, folder, topic):
