@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::config::settings::Kafka;
 use crate::model::offset::TopicPartition;
-use crate::source::client::{Consumer, Listener, Told, base_config};
+use crate::source::client::{Consumer, Listener, Told, base_config, is_outage};
 use crate::source::error::{Error, words};
 use crate::source::native::LaneQueue;
 
@@ -107,7 +107,10 @@ impl Group {
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 events.push(Event::Fatal(code.to_string()))
             }
-            Some(Err(error)) => events.push(Event::Trouble(words(&error))),
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_outage) => {
+                events.push(Event::Trouble(words(&error)));
+            }
+            Some(Err(error)) => tracing::debug!(%error, "librdkafka mends this itself"),
         }
         for told in self.consumer.context().take() {
             events.push(match told {
