@@ -518,8 +518,15 @@ impl Run<'_> {
             }
             if now.since(refreshed) >= REFRESH {
                 refreshed = now;
-                for table in control.tables.values() {
-                    // A flusher that is busy committing shows its progress anyway.
+                // What this process owns shows in its own commits; only what others own must be read from the table.
+                let elsewhere = control.tables.values().filter(|table| {
+                    let topics = &table.share.plan.settings.topics;
+                    targets.keys().any(|it| {
+                        topics.iter().any(|topic| **topic == *it.topic) && !table.owned.contains(it)
+                    })
+                });
+                for table in elsewhere {
+                    // A flusher that is busy is asked again a second later.
                     drop(table.flusher.try_send(FlusherCommand::Refresh));
                 }
             }
