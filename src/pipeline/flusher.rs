@@ -249,8 +249,9 @@ impl Flusher {
 
     async fn look(&mut self) {
         let buffered_rows = self.share.total().rows;
-        self.status
-            .table(self.share.name(), |table| table.buffered_rows = buffered_rows);
+        self.status.table(self.share.name(), |table| {
+            table.buffered_rows = buffered_rows
+        });
         let Next::Flush(reason) = self.decide() else {
             return;
         };
