@@ -42,6 +42,14 @@ pub enum Error {
         #[source]
         cause: writer::Error,
     },
+    /// A commit that is to be tried again from the table.
+    #[error("table `{table}`: its topics could not be written down yet: {reason}")]
+    Unsettled {
+        /// The table's name.
+        table: String,
+        /// What the commit found.
+        reason: String,
+    },
     /// `--table` names a table that the config does not have.
     #[error("--table `{name}` is not in the config; it has {known}")]
     UnknownTable {
@@ -109,7 +117,9 @@ impl Error {
             Error::UnknownTable { .. } => Kind::Invalid,
             Error::Suspended { .. } => Kind::Corrupt,
             Error::Superseded { .. } => Kind::Superseded,
-            Error::TimedOut { .. } | Error::Grace { .. } => Kind::Unavailable,
+            Error::Unsettled { .. } | Error::TimedOut { .. } | Error::Grace { .. } => {
+                Kind::Unavailable
+            }
             Error::Bug(_) => Kind::Bug,
         }
     }

@@ -12,7 +12,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::buffer::flush_policy::{self, BufferState, Decision, FlushEstimate, Limits};
 use crate::clock::{Clock, Instant};
-use crate::delta::Table;
+use crate::delta::{Table, TopicStart};
+use crate::error::Kind;
 use crate::maintenance::checkpoint::Checkpoints;
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
@@ -24,7 +25,7 @@ use crate::pipeline::lane::{Handed, LaneCommand};
 use crate::pipeline::plan::back_off;
 use crate::pipeline::share::Share;
 use crate::pipeline::status::Status;
-use crate::source::Lookup;
+use crate::source::{Lookup, StartAt};
 use crate::writer::{self, EncodedFile, Encoder};
 
 /// Uploads of one flush that run side by side.
@@ -129,13 +130,16 @@ impl Flusher {
         while epoch.is_live() {
             match self.table.refresh().await {
                 Ok(()) => break,
-                Err(error) if error.kind() == crate::error::Kind::Unavailable => {
+                Err(error) if error.kind() == Kind::Unavailable => {
                     self.trouble(format!("table `{}`: {error}", self.share.name()));
                     self.clock.sleep(back_off(attempt)).await;
                     attempt += 1;
                 }
                 Err(error) => return self.halted(&epoch, error.to_string()),
             }
+        }
+        if let Err(reason) = self.begin_new(&epoch, &topic_partitions).await {
+            return self.halted(&epoch, reason);
         }
         self.show_table();
         let mut starts = BTreeMap::new();
@@ -160,6 +164,41 @@ impl Flusher {
             }
             Err(reason) => self.halted(&epoch, reason),
         }
+    }
+
+    /// Topic partitions that a known topic gained since begin at their log's start, whatever `start` says (OFF-8).
+    async fn begin_new(&mut self, epoch: &Epoch, all: &[TopicPartition]) -> Result<(), String> {
+        let sources = self.table.sources();
+        let is_new = |it: &&TopicPartition| {
+            sources.topic(&it.topic).is_some() && sources.incarnation(it).is_none()
+        };
+        let new: Vec<TopicPartition> = all.iter().filter(is_new).cloned().collect();
+        let mut attempt = 0;
+        while !new.is_empty() && epoch.is_live() {
+            let (lookup, asked) = (Arc::clone(&self.lookup), new.clone());
+            let answer = tokio::task::spawn_blocking(move || {
+                lookup.start_offsets(&asked, StartAt::Earliest)
+            })
+            .await
+            .map_err(|error| format!("a blocking task ended early: {error}"))?;
+            match answer {
+                Ok(offsets) => match self.table.begin_topics(&as_starts(offsets)).await {
+                    Ok(CommitOutcome::Committed(_)) => return Ok(()),
+                    Ok(CommitOutcome::Unknown(reason)) => self.trouble(reason),
+                    Ok(CommitOutcome::Superseded(reason) | CommitOutcome::Conflict(reason)) => {
+                        return Err(reason);
+                    }
+                    Err(error) if error.kind() == Kind::Unavailable => {
+                        self.trouble(error.to_string());
+                    }
+                    Err(error) => return Err(error.to_string()),
+                },
+                Err(error) => self.trouble(error.to_string()),
+            }
+            self.clock.sleep(back_off(attempt)).await;
+            attempt += 1;
+        }
+        Ok(())
     }
 
     /// A stored offset outside of the log is a hole, never a jump (OFF-7).
@@ -423,7 +462,7 @@ impl Flusher {
                     }
                     return Ok(staged);
                 }
-                Err(error) if error.kind() == crate::error::Kind::Unavailable => {
+                Err(error) if error.kind() == Kind::Unavailable => {
                     troubled = true;
                     self.trouble(format!("table `{}`: {error}", self.share.name()));
                     self.clock.sleep(back_off(attempt)).await;
@@ -560,6 +599,25 @@ impl Flusher {
         let to_control = self.to_control.clone();
         tokio::task::block_in_place(move || drop(to_control.send(message)));
     }
+}
+
+/// What `begin_topics` takes; for a topic that the table knows, only the offsets count.
+fn as_starts(offsets: BTreeMap<TopicPartition, i64>) -> Vec<TopicStart> {
+    let mut starts: BTreeMap<Arc<str>, BTreeMap<i32, i64>> = BTreeMap::new();
+    for (topic_partition, offset) in offsets {
+        starts
+            .entry(topic_partition.topic)
+            .or_default()
+            .insert(topic_partition.number, offset);
+    }
+    let start = |(topic, offsets)| TopicStart {
+        topic,
+        cluster_id: None,
+        topic_id: None,
+        start: "earliest".to_owned(),
+        offsets,
+    };
+    starts.into_iter().map(start).collect()
 }
 
 fn all_committed(table: &Table) -> BTreeMap<TopicPartition, i64> {

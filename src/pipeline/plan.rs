@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::settings;
 use crate::decode::{self, Decoder, Registry, Resolved, Setup};
 use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
+use crate::model::commit::CommitOutcome;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::error::Error;
 use crate::source::{Lookup, StartAt};
@@ -102,7 +103,17 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         .map_err(table_error)?;
     let missing = asked.starts(outside, settings, Some(&table)).await?;
     if !missing.is_empty() {
-        table.begin_topics(&missing).await.map_err(table_error)?;
+        match table.begin_topics(&missing).await.map_err(table_error)? {
+            CommitOutcome::Committed(_) => {}
+            CommitOutcome::Superseded(reason)
+            | CommitOutcome::Conflict(reason)
+            | CommitOutcome::Unknown(reason) => {
+                return Err(Error::Unsettled {
+                    table: settings.name.clone(),
+                    reason,
+                });
+            }
+        }
     }
     let plan = Plan {
         settings: settings.clone(),
