@@ -113,7 +113,7 @@ pub enum Error {
         evidence: String,
     },
     /// The store does not answer, or refuses.
-    #[error("the store at `{location}` failed to {action}: {}", brief(source.as_ref()))]
+    #[error("the store at `{location}` (storage.url, storage.options) failed to {action}: {}", brief(source.as_ref()))]
     Store {
         /// Where.
         location: String,
@@ -209,7 +209,9 @@ mod tests {
             let error = Error::store("s3://lake/orders/", "list the log", source);
             assert_eq!(
                 error.to_string(),
-                format!("the store at `s3://lake/orders/` failed to list the log: {expect}")
+                format!(
+                    "the store at `s3://lake/orders/` (storage.url, storage.options) failed to list the log: {expect}"
+                )
             );
             assert_eq!(error.kind(), Kind::Unavailable);
         };

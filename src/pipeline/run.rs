@@ -269,7 +269,13 @@ impl Run<'_> {
                             reason,
                         });
                     }
-                    self.pause(back_off(tries));
+                    let left = self.options.timeout.saturating_sub(waited);
+                    let patience = if self.options.until_caught_up {
+                        left
+                    } else {
+                        Duration::MAX
+                    };
+                    self.pause(back_off(tries).min(patience));
                 }
                 Err(error) => return Err(error),
             }

@@ -61,7 +61,7 @@ async fn a_store_that_refuses_or_fails_is_unavailable() {
         .unwrap_err();
     assert_eq!(kind, Kind::Unavailable);
     assert!(
-        message.contains("the store at `memory:///lake` failed to create _lakeward_probe/"),
+        message.contains("the store at `memory:///lake` (storage.url, storage.options) failed to create _lakeward_probe/"),
         "{message}"
     );
     let (kind, _) = probed(Some((

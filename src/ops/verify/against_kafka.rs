@@ -56,7 +56,17 @@ pub(crate) fn compare(
         }
         records += walk(kafka, history, life, rows, report)?;
     }
-    report.fact(&[Kind::LostRecord, Kind::Offsets, Kind::Counts], format!("{} records of the topics were read: each is in the table, or among the rejects and skips that its span declares", thousands(records)));
+    let records = thousands(records);
+    let sentence = if history.deleted_by_others {
+        format!(
+            "{records} records of the topics were read; with rows deleted by others, a record without a row may be one of them"
+        )
+    } else {
+        format!(
+            "{records} records of the topics were read: each is in the table, or among the rejects and skips that its span declares"
+        )
+    };
+    report.fact(&[Kind::LostRecord, Kind::Offsets, Kind::Counts], sentence);
     Ok(())
 }
 

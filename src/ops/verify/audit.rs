@@ -266,7 +266,11 @@ fn judge(history: &History, rows: &Rows, report: &mut Report) {
     }
     report.fact(
         &[Kind::Unreadable, Kind::MissingFile, Kind::DuplicateRow, Kind::LostRow, Kind::StrayRow],
-        format!("{} rows were read: each coordinate once, inside its span, as many as the spans declare", thousands(rows.len())),
+        if history.deleted_by_others {
+            format!("{} rows were read: each coordinate once, inside its span", thousands(rows.len()))
+        } else {
+            format!("{} rows were read: each coordinate once, inside its span, as many as the spans declare", thousands(rows.len()))
+        },
     );
     report.fact(
         &[Kind::Statistics, Kind::Unreadable],
