@@ -63,7 +63,7 @@ class Commit:
 
 @dataclass
 class Log:
-    """A Delta log, replayed from its beginning or, where clean-up took that, from a checkpoint."""
+    """A Delta log: where it starts (empty, or the checkpoint that clean-up left), and every commit since."""
 
     live: dict[str, dict] = field(default_factory=dict)
     txns: dict[str, int] = field(default_factory=dict)
@@ -96,6 +96,17 @@ def read_log(table: Path) -> Log:
             raise ValueError(f"{table}: version {version} is missing below version {latest}")
         log.commits.append(_read_entry(log, version, entries[version]))
     return log
+
+
+def live_files(table: Path) -> dict[str, dict]:
+    """The adds of the newest snapshot, by path."""
+    log = read_log(table)
+    live = dict(log.live)
+    for commit in log.commits:
+        for remove in commit.removes:
+            live.pop(remove["path"], None)
+        live.update({add["path"]: add for add in commit.adds})
+    return live
 
 
 def _read_entry(log: Log, version: int, file: Path) -> Commit:

@@ -98,6 +98,10 @@ class Running:
             self.child.kill()
             self.child.wait()
 
+    def said(self) -> str:
+        """What it has written so far."""
+        return "".join(file.read_text(errors="replace") for file in (self._out, self._err))
+
     @property
     def is_alive(self) -> bool:
         return self.child.poll() is None

@@ -6,7 +6,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from audit.audit import audit, read_log
+from audit.audit import audit, live_files, read_log
 from audit.compare import json_record
 
 from .readers import READERS, batches, duckdb_connection
@@ -42,7 +42,14 @@ def test_validate_accepts_a_good_config_and_connect_checks_the_world(kafka, fold
 
 def test_offsets_show_names_committed_and_end_offsets(kafka, sunk, topic):
     shown = sunk.command("offsets show").expect(0)
-    assert topic in shown.stdout and "100" in shown.stdout, shown
+    rows = {tuple(line.split()) for line in shown.stdout.splitlines()}
+    for partition, end in kafka.end_offsets(topic).items():
+        assert ("events", topic, str(partition), "0", str(end), str(end), "0") in rows, shown
+    # One topic partition falls behind.
+    kafka.produce(topic, good(7), 1)
+    rows = {tuple(line.split()) for line in sunk.command("offsets show").expect(0).stdout.splitlines()}
+    end = kafka.end_offsets(topic)[0]
+    assert ("events", topic, "0", "0", str(end - 7), str(end), "7") in rows, rows
 
 
 def test_verify_proves_a_good_table(sunk):
@@ -51,14 +58,14 @@ def test_verify_proves_a_good_table(sunk):
 
 
 def test_verify_finds_a_deleted_file(sunk):
-    victim = next(iter(read_log(sunk.table("events")).live))
+    victim = next(iter(live_files(sunk.table("events"))))
     (sunk.table("events") / victim).unlink()
     ended = sunk.command("verify").expect(5)
     assert victim.split("/")[-1] in ended.stdout + ended.stderr, ended
 
 
 def test_verify_finds_a_file_cut_short(sunk):
-    victim = sunk.table("events") / next(iter(read_log(sunk.table("events")).live))
+    victim = sunk.table("events") / next(iter(live_files(sunk.table("events"))))
     victim.write_bytes(victim.read_bytes()[:-100])
     sunk.command("verify").expect(5)
 
@@ -66,7 +73,7 @@ def test_verify_finds_a_file_cut_short(sunk):
 def test_deep_verify_finds_a_duplicated_row(sunk, topic):
     table = sunk.table("events")
     log = read_log(table)
-    path, add = next(iter(log.live.items()))
+    path, add = next(iter(live_files(table).items()))
     copy = "copy-of-a-row.parquet"
     row = pq.ParquetFile(table / path).read().slice(0, 1)
     pq.write_table(row, table / copy)
@@ -78,22 +85,56 @@ def test_deep_verify_finds_a_duplicated_row(sunk, topic):
     assert str(row["_kafka_offset"][0].as_py()) in ended.stdout + ended.stderr and topic in ended.stdout + ended.stderr, ended
 
 
-def test_verify_against_kafka_finds_a_lost_row(kafka, sunk, topic):
-    table = sunk.table("events")
-    log = read_log(table)
-    path, add = next((path, add) for path, add in log.live.items() if json.loads(add["stats"])["numRecords"] > 1)
+def lose_a_row(table, operation: str, is_data_change: bool) -> int:
+    """Replaces a file by one with a row less, in a commit that says it did something else. Returns the lost offset."""
+    path, add = next((path, add) for path, add in live_files(table).items() if json.loads(add["stats"])["numRecords"] > 1)
     rows = pq.ParquetFile(table / path).read()
     shorter = "one-row-less.parquet"
     pq.write_table(rows.slice(1), table / shorter)
-    stats = json.dumps({"numRecords": rows.num_rows - 1})
+    remove = {"path": path, "deletionTimestamp": add["modificationTime"], "dataChange": is_data_change, "partitionValues": add["partitionValues"], "size": add["size"]}
+    replaced = {"path": shorter, "size": (table / shorter).stat().st_size, "dataChange": is_data_change, "stats": json.dumps({"numRecords": rows.num_rows - 1})}
     entry = [
-        {"commitInfo": {"operation": "DELETE", "timestamp": add["modificationTime"]}},
-        {"remove": {"path": path, "deletionTimestamp": add["modificationTime"], "dataChange": True, "partitionValues": add["partitionValues"], "size": add["size"]}},
-        {"add": {**add, "path": shorter, "size": (table / shorter).stat().st_size, "stats": stats}},
+        {"commitInfo": {"operation": operation, "timestamp": add["modificationTime"]}},
+        {"remove": remove},
+        {"add": {**add, **replaced}},
     ]
-    (table / "_delta_log" / f"{log.commits[-1].version + 1:020}.json").write_text("\n".join(map(json.dumps, entry)))
+    version = read_log(table).commits[-1].version + 1
+    (table / "_delta_log" / f"{version:020}.json").write_text("\n".join(map(json.dumps, entry)))
+    return rows["_kafka_offset"][0].as_py()
+
+
+def test_verify_finds_a_row_that_a_compaction_lost(sunk):
+    lost = lose_a_row(sunk.table("events"), "OPTIMIZE", is_data_change=False)
+    sunk.command("verify", "--deep").expect(5)
     ended = sunk.command("verify", "--deep", "--against-kafka").expect(5)
-    assert str(rows["_kafka_offset"][0].as_py()) in ended.stdout + ended.stderr, ended
+    assert str(lost) in ended.stdout + ended.stderr, ended
+
+
+def test_verify_finds_a_row_that_was_never_written(sunk):
+    """A commit whose span holds a record that its file does not, with sizes and statistics that agree with the file."""
+    table = sunk.table("events")
+    path, add = next(iter(live_files(table).items()))
+    rows = pq.ParquetFile(table / path).read()
+    pq.write_table(rows.slice(1), table / path)
+    version = next(commit.version for commit in read_log(table).commits if commit.adds)
+    file = table / "_delta_log" / f"{version:020}.json"
+    actions = [json.loads(line) for line in file.read_text().splitlines()]
+    for action in actions:
+        if action.get("add", {}).get("path") == path:
+            action["add"].update(size=(table / path).stat().st_size, stats=json.dumps({"numRecords": rows.num_rows - 1}))
+    file.write_text("\n".join(map(json.dumps, actions)))
+    lost = str(rows["_kafka_offset"][0].as_py())
+    sunk.command("verify", "--deep").expect(5)
+    ended = sunk.command("verify", "--deep", "--against-kafka").expect(5)
+    assert lost in ended.stdout + ended.stderr, f"{lost} is not named\n{ended}"
+
+
+def test_verify_does_not_claim_the_presence_of_rows_that_a_user_deleted(sunk):
+    lose_a_row(sunk.table("events"), "DELETE", is_data_change=True)
+    ended = sunk.command("verify", "--deep", "--against-kafka").expect(0)
+    proved = [line for line in ended.stdout.splitlines() if line.startswith("proved")]
+    assert not [line for line in proved if "each is in the table" in line or "as many as the spans declare" in line], f"a row is gone\n{ended}"
+    assert "deleted" in ended.stdout, ended
 
 
 def test_the_demo_leaves_a_table_that_duckdb_reads_and_refuses_a_folder_with_content(folder):
@@ -108,22 +149,22 @@ def test_the_demo_leaves_a_table_that_duckdb_reads_and_refuses_a_folder_with_con
 def test_sigterm_commits_what_was_consumed_and_nothing_comes_twice(kafka, folder, topic):
     kafka.create_topic(topic, 4)
     sink = Sink(folder, kafka.bootstrap, json_table("events", topic, "seq long, text string, amount decimal(9,2)", target_lag="60s"))
-    load = Load(kafka, topic)
+    load = Load(kafka, topic, 4)
     load.start()
     try:
         with sink.start() as running:
             sink.wait_until(running, lambda: sink.get("/readyz").ok)
-            load.enough.wait(3)
+            load.go_on(3)
             ended = running.drain(40).expect(0)
-        rows = sum(json.loads(add["stats"])["numRecords"] for add in read_log(sink.table("events")).live.values())
+        rows = sum(json.loads(add["stats"])["numRecords"] for add in live_files(sink.table("events")).values())
         print(f"\n[drain] {ended.seconds:.1f} s, {rows} rows of {load.count} records")
         # With a lag of a minute only the drain can have committed them.
         assert rows > 0, "the drain committed nothing"
     finally:
-        load.enough.set()
-        load.join(90)
+        load.end()
     sink.until_caught_up().expect(0)
     report = audit(sink.table("events"), kafka.dump(topic), json_record)
+    print(report, flush=True)
     assert report.records == load.count and report.is_clean, report
 
 

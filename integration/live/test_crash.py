@@ -21,22 +21,39 @@ SESSION = {"session.timeout.ms": "3000", "heartbeat.interval.ms": "500"}
 class Load(threading.Thread):
     """A producer that goes on while the sink dies."""
 
-    def __init__(self, kafka, topic: str):
+    def __init__(self, kafka, topic: str, partitions: int = PARTITIONS):
         super().__init__(daemon=True)
+        self.partitions = partitions
         self.producer = kafka.producer(linger_ms=5)
         self.topic = topic
-        self.enough = threading.Event()
+        self._enough = threading.Event()
         self.count = 0
         self.failures: list = []
 
+    def go_on(self, seconds: float) -> None:
+        time.sleep(seconds)
+        assert self.is_alive() and not self.failures, self.failures
+
+    def end(self) -> None:
+        """Every record is acknowledged after this, or the scenario proves nothing."""
+        self._enough.set()
+        self.join(90)
+        assert not self.is_alive() and not self.failures, self.failures
+
     def run(self) -> None:
+        try:
+            self._produce()
+        except Exception as error:
+            self.failures.append(error)
+
+    def _produce(self) -> None:
         started = time.monotonic()
-        while not self.enough.is_set():
+        while not self._enough.is_set():
             due = int((time.monotonic() - started) * RECORDS_PER_SECOND)
             while self.count < due:
                 number = self.count
                 payload = b'{"seq": %d, "text": "record %d", "amount": "%d.25"}' % (number, number, number % 1000)
-                self.producer.produce(self.topic, payload, partition=number % PARTITIONS, on_delivery=self._delivered)
+                self.producer.produce(self.topic, payload, partition=number % self.partitions, on_delivery=self._delivered)
                 self.count += 1
             self.producer.poll(0.01)
         assert self.producer.flush(60) == 0
@@ -81,9 +98,7 @@ def test_every_record_is_there_once_after_ten_kills_under_load(kafka, folder, to
             delivered += 1
             moments.append(("at work" if is_at_work else "starting", round(ended.seconds, 2), commits(sink)))
     finally:
-        load.enough.set()
-        load.join(90)
-    assert not load.failures
+        load.end()
     print(f"\n[crash] kills delivered: {delivered}, rounds repeated: {repeated}, (when, second, commits so far): {moments}", flush=True)
     # A member that was killed holds its topic partitions until its session times out.
     sink.until_caught_up(seconds_max=240).expect(0)

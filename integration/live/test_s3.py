@@ -50,14 +50,13 @@ def test_two_instances_of_one_group_share_a_table_without_loss_or_duplicates(kaf
             with second.start() as two:
                 # Both ready means that the second's rebalance has happened under load.
                 second.wait_until(two, lambda: second.get("/readyz").ok)
-                load.enough.wait(6)
+                load.go_on(6)
                 # The first leaves in an orderly way, under load as well.
                 one.drain().expect(0)
-                load.enough.wait(4)
+                load.go_on(4)
                 two.drain().expect(0)
     finally:
-        load.enough.set()
-        load.join(90)
+        load.end()
     first.until_caught_up().expect(0)
     report = audit(s3.download(bucket, "bronze/events", folder / "copy"), kafka.dump(topic), json_record)
     print(f"\n{report}")
