@@ -37,6 +37,8 @@ pub(super) struct Parts {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pool: Pool,
+    /// The size at which a lane makes a batch of decoded rows.
+    pub(super) batch_bytes: usize,
     pub(super) targets: Option<Targets>,
     pub(super) app_name: String,
 }
@@ -70,6 +72,7 @@ pub(super) fn assemble(parts: Parts) -> Assembly {
         let ctx = LaneContext {
             number,
             pool: parts.pool.clone(),
+            batch_bytes: parts.batch_bytes,
             clock: parts.clock.clone(),
             status: parts.status.clone(),
             to_control: to_control.clone(),

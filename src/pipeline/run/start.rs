@@ -41,7 +41,7 @@ impl Run<'_> {
             std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
         });
         let budget = self.budget(&planned, lanes)?;
-        let group = self.group(&budget, lanes)?;
+        let group = self.group(&budget)?;
         let with_headers = planned.iter().any(|planned| planned.plan.with_headers());
         let mut queues: Vec<(Box<dyn Fetches>, Box<dyn Forwards>)> = Vec::new();
         for _ in 0..lanes {
@@ -66,6 +66,7 @@ impl Run<'_> {
             status: self.surroundings.status.clone(),
             metrics: Arc::clone(&self.surroundings.metrics),
             pool: budget.rows,
+            batch_bytes: usize::try_from(budget.batch_bytes).unwrap_or(usize::MAX),
             targets: targets.clone(),
             app_name: self.config.name.clone(),
         });
@@ -108,13 +109,10 @@ impl Run<'_> {
         Ok(budget)
     }
 
-    fn group(&self, budget: &Budget, lanes: usize) -> Result<Group, Error> {
+    fn group(&self, budget: &Budget) -> Result<Group, Error> {
         let shares = Shares {
-            // Topic partitions share their lane's queue, so its bound is the lane's part of the whole.
-            queue_kbytes: budget.fetch.total_bytes
-                / 2
-                / 1024
-                / u64::try_from(lanes).unwrap_or(1).max(1),
+            queue_kbytes: budget.fetch.queue_kbytes,
+            queue_messages: budget.fetch.queue_messages,
             topic_partition_bytes: budget.fetch.topic_partition_bytes,
             response_bytes: budget.fetch.response_bytes,
         };

@@ -30,6 +30,7 @@ pub struct Encoder {
     finished: Vec<EncodedFile>,
     rows: u64,
     waiting_bytes: usize,
+    waiting_bytes_max: usize,
     writes: u64,
     has_failed: bool,
 }
@@ -53,9 +54,16 @@ impl Encoder {
             finished: Vec::new(),
             rows: 0,
             waiting_bytes: 0,
+            waiting_bytes_max: WAITING_BYTES_MAX,
             writes: 0,
             has_failed: false,
         }
+    }
+
+    /// Lets fewer bytes of rows wait to be joined, where memory is short.
+    pub fn waiting_at_most(mut self, bytes: usize) -> Self {
+        self.waiting_bytes_max = bytes.min(WAITING_BYTES_MAX);
+        self
     }
 
     /// Takes in rows of the layout's columns. After an error the encoder is spent.
@@ -87,7 +95,7 @@ impl Encoder {
 
     /// Encodes what waits, the largest first, when too much does.
     fn relieve(&mut self) -> Result<(), Error> {
-        if self.waiting_bytes <= WAITING_BYTES_MAX {
+        if self.waiting_bytes <= self.waiting_bytes_max {
             return Ok(());
         }
         let mut waiting: Vec<_> = self
@@ -98,7 +106,7 @@ impl Encoder {
             .collect();
         waiting.sort_unstable_by(|left, right| right.cmp(left));
         for (_, values) in waiting {
-            if self.waiting_bytes <= WAITING_BYTES_MAX / 2 {
+            if self.waiting_bytes <= self.waiting_bytes_max / 2 {
                 break;
             }
             self.encode(&values)?;
