@@ -133,3 +133,14 @@ class Batch:
             self.outcome.counts.update(self.fleet.counts())
             if self.outcome.counts["panics"] and not self.outcome.failure:
                 self.outcome.failure = f"{self.outcome.counts['panics']} panics"
+            if not self.outcome.is_clean:
+                self._keep_words()
+
+    def _keep_words(self) -> None:
+        """What the instances said outlives the run folder, if the batch failed."""
+        kept = run_folder().parent / f"failed-{self.outcome.scenario}-{self.outcome.variant}-{self.folder.name[-6:]}"
+        for file in sorted(self.folder.rglob("stderr-*"), key=lambda file: file.stat().st_mtime):
+            kept.mkdir(exist_ok=True)
+            with (kept / f"{file.parent.name}.log").open("a") as words:
+                words.write(file.read_text(errors="replace"))
+        self.outcome.say(f"what the instances said is in {kept}")

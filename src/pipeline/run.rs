@@ -311,6 +311,7 @@ impl Run<'_> {
             status: self.surroundings.status.clone(),
             metrics: Arc::clone(&self.surroundings.metrics),
             pending: None,
+            unsought: BTreeMap::new(),
             epochs: 0,
             trouble: None,
             ledger: Ledger::default(),
