@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import rounds
+from . import responses, rounds
 from .fleet import PROTOCOLS
 
 
@@ -26,5 +26,6 @@ ALL = {
         Scenario("kill", rounds.kill, tuple(PROTOCOLS), 30),
         Scenario("stop", rounds.stop, tuple(PROTOCOLS), 15),
         Scenario("join-leave", rounds.join_leave, tuple(PROTOCOLS), 15),
+        Scenario("lost-responses", responses.lost_responses, tuple(responses.MODES), 500),
     ]
 }
