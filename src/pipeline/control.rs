@@ -18,7 +18,7 @@ use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::plan::back_off;
 use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
-use crate::source::{self, Event, Group};
+use crate::source::{self, Event, Forwards, Member};
 
 /// How long one turn waits for the group.
 const TURN: Duration = Duration::from_millis(20);
@@ -66,7 +66,7 @@ pub(super) enum FromWorker {
 
 /// The ends of everything that the control thread steers.
 pub(super) struct Control {
-    pub(super) group: Group,
+    pub(super) group: Box<dyn Member>,
     pub(super) lanes: Vec<SyncSender<LaneCommand>>,
     pub(super) queues: Vec<QueueHandle>,
     pub(super) tables: BTreeMap<String, TableControl>,
@@ -83,7 +83,7 @@ pub(super) struct Control {
 }
 
 /// Forwards topic partitions to a lane; the queue itself lives on the lane's thread.
-pub(super) type QueueHandle = source::LaneHandle;
+pub(super) type QueueHandle = Box<dyn Forwards>;
 
 /// One table's place in the group.
 pub(super) struct TableControl {
@@ -316,7 +316,7 @@ impl Control {
         }
         for _ in 0..waiting {
             // A lane answers between two polls; one that does not is stuck or gone.
-            if answers.recv_timeout(LANE_ANSWERS).is_err() {
+            if self.clock.receive(&answers, LANE_ANSWERS).is_none() {
                 return Err(Error::Bug("a lane does not take commands".to_owned()));
             }
         }
@@ -328,13 +328,13 @@ impl Control {
     fn beside_retained(
         &mut self,
         changed: &[TopicPartition],
-        change: impl FnOnce(&mut Group) -> Result<(), source::Error>,
+        change: impl FnOnce(&mut dyn Member) -> Result<(), source::Error>,
     ) -> Result<(), Error> {
         let retained = self.group.retained(changed);
         // A pause of ours outlasts librdkafka's, so that nothing is fetched from the wrong place; and it makes the positions final.
         self.pause(&retained)?;
         let positions = self.positions_of(&retained)?;
-        change(&mut self.group)?;
+        change(self.group.as_mut())?;
         self.resume_at(&positions)
     }
 
