@@ -63,6 +63,7 @@ pub(super) fn assemble(parts: Parts) -> Assembly {
         status: parts.status.clone(),
         metrics: parts.metrics,
         pending: None,
+        unsought: BTreeMap::new(),
         epochs: 0,
         trouble: None,
         ledger: Ledger::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 use crate::buffer::flush_policy::{self, BufferState, Decision, FlushEstimate, Limits};
 use crate::clock::{Clock, Instant};
@@ -26,6 +26,8 @@ use crate::source::Questions;
 
 /// How often an idle table is looked at.
 const IDLE: Duration = Duration::from_millis(200);
+/// How long a drain waits for a checkpoint that is being written.
+const CHECKPOINT_ENDS: Duration = Duration::from_secs(20);
 
 /// What the flusher is told.
 pub(super) enum FlusherCommand {
@@ -63,6 +65,8 @@ pub(super) struct Flusher {
 pub(super) struct FlushState {
     epoch: Option<Epoch>,
     estimate: FlushEstimate,
+    /// Held once drained.
+    no_checkpoints: Option<OwnedMutexGuard<Checkpoints>>,
 }
 
 /// What to do next about this table's buffer, and why.
@@ -174,6 +178,12 @@ impl Flusher {
         if self.epoch().is_some() {
             self.flush("drain").await;
         }
+        // A checkpoint that is being written is waited for, and none begins after it: the process ends with this, and kernel code that outlives the runtime panics.
+        let checkpoints = Arc::clone(&self.checkpoints);
+        self.state.no_checkpoints = self
+            .clock
+            .timeout(CHECKPOINT_ENDS, checkpoints.lock_owned())
+            .await;
     }
 
     async fn refresh(&mut self) {
