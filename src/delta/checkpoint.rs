@@ -97,10 +97,7 @@ async fn read_parquet(
     };
     let damaged =
         |reason: String| store.damaged(version, format!("checkpoint {}: {reason}", file.path));
-    let reader = Object {
-        objects: store.objects(),
-        file: file.clone(),
-    };
+    let reader = Object::new(store, file);
     let builder = ParquetRecordBatchStreamBuilder::new(reader)
         .await
         .map_err(failed)?;
@@ -116,7 +113,7 @@ async fn read_parquet(
     Ok(entry)
 }
 
-fn take(entry: &mut Entry, batch: &RecordBatch) -> Result<(), String> {
+pub(crate) fn take(entry: &mut Entry, batch: &RecordBatch) -> Result<(), String> {
     for action in actions(batch, "protocol", "minReaderVersion")? {
         entry.protocol =
             Some(Protocol::deserialize(action).map_err(|error| format!("protocol: {error}"))?);
@@ -209,9 +206,18 @@ fn object(entries: &StructArray) -> Result<Value, String> {
 }
 
 /// A Parquet file in the object store.
-struct Object {
+pub(crate) struct Object {
     objects: Arc<dyn ObjectStore>,
     file: CheckpointFile,
+}
+
+impl Object {
+    pub(crate) fn new(store: &TableStore, file: &CheckpointFile) -> Self {
+        Object {
+            objects: store.objects(),
+            file: file.clone(),
+        }
+    }
 }
 
 impl AsyncFileReader for Object {

@@ -190,6 +190,20 @@ pub(crate) async fn any_data_file(store: &TableStore) -> Result<Option<Path>, Er
     Ok(None)
 }
 
+/// An object's bytes; `None` when it does not exist.
+pub(crate) async fn bytes(store: &TableStore, path: &Path) -> Result<Option<Bytes>, Error> {
+    Ok(get(store, path).await?.map(|(bytes, _)| bytes))
+}
+
+/// A file of a checkpoint by its path; `None` when it does not exist.
+pub(crate) async fn look(store: &TableStore, path: &Path) -> Result<Option<CheckpointFile>, Error> {
+    let seal = seal(store, path).await?;
+    Ok(seal.map(|seal| CheckpointFile {
+        path: path.clone(),
+        size_bytes: seal.size_bytes,
+    }))
+}
+
 async fn get(store: &TableStore, path: &Path) -> Result<Option<(Bytes, Seal)>, Error> {
     let failed = |error| store.failed(format!("read {path}"), error);
     match store.objects().get(path).await {
