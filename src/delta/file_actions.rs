@@ -8,7 +8,7 @@ use futures::TryStreamExt as _;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 
-use crate::delta::checkpoint::{self, Object};
+use crate::delta::checkpoint;
 use crate::delta::error::Error;
 use crate::delta::files::{FileList, LiveFile, rows_of};
 use crate::delta::log::CheckpointFile;
@@ -45,7 +45,7 @@ pub(crate) async fn read(
     };
     let damaged =
         |reason: String| store.damaged(version, format!("checkpoint {}: {reason}", file.path));
-    let reader = Object::new(store, file);
+    let reader = store.reader(file);
     let builder = ParquetRecordBatchStreamBuilder::new(reader)
         .await
         .map_err(failed)?;

@@ -64,8 +64,6 @@ pub struct Extent {
 #[derive(Debug, Default)]
 pub struct FileList {
     pub(crate) version: u64,
-    /// The checkpoint that the replay started from.
-    pub(crate) checkpoint: Option<u64>,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) metadata: Option<Metadata>,
     pub(crate) txns: BTreeMap<String, i64>,
@@ -198,7 +196,6 @@ impl FileList {
     ) -> Result<FileList, Error> {
         let mut list = FileList {
             version,
-            checkpoint: Some(version),
             ..FileList::default()
         };
         let mut left = files.parts.clone();
@@ -323,6 +320,33 @@ impl FileList {
     /// Notes when a file was taken out.
     pub(crate) fn bury(&mut self, path: &str, deleted_ms: i64) {
         self.tombstones.insert(decode_path(path), deleted_ms);
+    }
+
+    /// Takes in the entries up to `version`.
+    pub async fn follow_to(&mut self, store: &TableStore, version: u64) -> Result<(), Error> {
+        self.follow(store, self.version + 1, version).await
+    }
+
+    /// Takes in whatever entries there are by now.
+    pub async fn follow_to_newest(&mut self, store: &TableStore) -> Result<(), Error> {
+        while let Some(bytes) = log::bytes(store, &log::entry_path(self.version + 1)).await? {
+            self.take_text(&bytes, true)
+                .map_err(|reason| store.damaged(self.version + 1, reason))?;
+            self.version += 1;
+        }
+        Ok(())
+    }
+
+    /// The table partition columns in order.
+    pub fn partition_columns(&self) -> &[String] {
+        self.metadata
+            .as_ref()
+            .map_or(&[], |metadata| &metadata.partition_columns)
+    }
+
+    /// A live file by its object key.
+    pub fn get(&self, key: &str) -> Option<&LiveFile> {
+        self.files.get(key)
     }
 
     /// The version that this is.

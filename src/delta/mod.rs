@@ -4,6 +4,7 @@
 mod actions;
 mod change;
 mod checkpoint;
+mod checkpoint_writer;
 mod commit;
 mod create;
 mod durable;
@@ -13,6 +14,7 @@ mod features;
 mod file_actions;
 mod files;
 mod log;
+mod object_reader;
 mod open;
 mod probe;
 mod replay;
@@ -27,5 +29,7 @@ mod watermark;
 
 pub use error::Error;
 pub use files::{Extent, FileList, LiveFile, PartitionValues};
+pub use log::{LogFile, LogObject};
+pub use object_reader::ObjectReader;
 pub use open::{Store, TableStore};
 pub use table::{Creation, Table, TopicStart};

@@ -1,6 +1,7 @@
 //! Writes checkpoints when they are due, so that a table committed every second opens fast tomorrow. Never a commit hook: its failure is reported, not the
 //! commit's, and no log is cleaned up.
 
+use crate::clock::Clock;
 use crate::delta::{Error, TableStore};
 
 /// Commits between two checkpoints where neither config nor table says otherwise.
@@ -10,6 +11,7 @@ const INTERVAL_DEFAULT: u64 = 100;
 #[derive(Debug)]
 pub struct Checkpoints {
     store: TableStore,
+    clock: Clock,
     interval: u64,
     /// The newest checkpoint that is known; `None` before the first look.
     newest: Option<u64>,
@@ -17,13 +19,19 @@ pub struct Checkpoints {
 
 impl Checkpoints {
     /// Every `commits` of the config, else as the table's property `delta.checkpointInterval` says.
-    pub fn new(store: TableStore, commits: Option<u64>, property: Option<&str>) -> Self {
+    pub fn new(
+        store: TableStore,
+        clock: Clock,
+        commits: Option<u64>,
+        property: Option<&str>,
+    ) -> Self {
         let interval = commits
             .or_else(|| property.and_then(|text| text.trim().parse().ok()))
             .unwrap_or(INTERVAL_DEFAULT)
             .max(1);
         Checkpoints {
             store,
+            clock,
             interval,
             newest: None,
         }
@@ -40,7 +48,7 @@ impl Checkpoints {
         if version.saturating_sub(newest) < self.interval {
             return Ok(None);
         }
-        let written = Box::pin(self.store.write_checkpoint()).await?;
+        let written = Box::pin(self.store.write_checkpoint(&self.clock)).await?;
         self.newest = Some(written);
         Ok(Some(written))
     }

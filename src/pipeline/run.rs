@@ -417,6 +417,7 @@ impl Run<'_> {
         let every = share.plan.settings.checkpoint_every_commits;
         let checkpoints = Checkpoints::new(
             share.plan.store.clone(),
+            shared.outside.clock.clone(),
             every,
             planned.table.property("delta.checkpointInterval"),
         );
