@@ -152,12 +152,25 @@ fn structs<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a StructArray> {
 }
 
 fn texts<'a>(batch: &'a RecordBatch, name: &str, member: &str) -> Option<Vec<Option<&'a str>>> {
-    strings(structs(batch, name)?.column_by_name(member)?)
+    let parent = structs(batch, name)?;
+    let all = strings(parent.column_by_name(member)?)?;
+    Some(present(parent, all))
 }
 
 fn numbers(batch: &RecordBatch, name: &str, member: &str) -> Option<Vec<Option<i64>>> {
-    let column = structs(batch, name)?.column_by_name(member)?;
-    Some(column.as_primitive_opt::<Int64Type>()?.iter().collect())
+    let parent = structs(batch, name)?;
+    let all = parent
+        .column_by_name(member)?
+        .as_primitive_opt::<Int64Type>()?;
+    Some(present(parent, all.iter().collect()))
+}
+
+/// A required member of an action that is not there reads as an empty text or zero.
+fn present<T>(parent: &StructArray, all: Vec<Option<T>>) -> Vec<Option<T>> {
+    all.into_iter()
+        .enumerate()
+        .map(|(row, value)| value.filter(|_| parent.is_valid(row)))
+        .collect()
 }
 
 fn strings(array: &dyn Array) -> Option<Vec<Option<&str>>> {

@@ -37,15 +37,26 @@ impl Checkpoints {
         }
     }
 
+    /// Whether a look at the store is worth it while the table is at `version`.
+    pub fn may_be_due(&self, version: u64) -> bool {
+        self.newest.is_none() || self.is_due(version, self.newest)
+    }
+
+    /// Whether `version` is far enough from the `newest` checkpoint.
+    pub fn is_due(&self, version: u64, newest: Option<u64>) -> bool {
+        version.saturating_sub(newest.unwrap_or(0)) >= self.interval
+    }
+
     /// Writes a checkpoint if `version`, the newest one, is far enough from the last; answers its version. Looks at the store only then.
     pub async fn checkpoint_if_due(&mut self, version: u64) -> Result<Option<u64>, Error> {
-        if version.saturating_sub(self.newest.unwrap_or(0)) < self.interval {
+        if !self.is_due(version, self.newest) {
+            self.newest = self.newest.or(Some(0));
             return Ok(None);
         }
         // Another instance may have written it.
         let newest = self.store.newest_checkpoint().await?.unwrap_or(0);
         self.newest = Some(newest);
-        if version.saturating_sub(newest) < self.interval {
+        if !self.is_due(version, self.newest) {
             return Ok(None);
         }
         let written = Box::pin(self.store.write_checkpoint(&self.clock)).await?;

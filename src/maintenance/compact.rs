@@ -69,6 +69,13 @@ pub struct Opened {
     files: FileList,
 }
 
+impl Opened {
+    /// The version of both.
+    pub fn version(&self) -> u64 {
+        self.files.version()
+    }
+}
+
 impl Compaction {
     /// Reads the table and its file list at one version.
     pub async fn open(&self) -> Result<Opened, Error> {

@@ -10,6 +10,7 @@ mod memory;
 mod pace;
 pub mod plan;
 mod store_clock;
+pub mod upkeep;
 pub mod vacuum;
 
 pub use error::Error;

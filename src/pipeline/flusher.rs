@@ -8,13 +8,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::buffer::flush_policy::{self, BufferState, Decision, FlushEstimate, Limits};
 use crate::clock::{Clock, Instant};
 use crate::delta::{Table, TopicStart};
 use crate::error::Kind;
-use crate::maintenance::checkpoint::Checkpoints;
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
 use crate::model::memory::{Permit, Pool};
@@ -59,7 +58,6 @@ pub(super) struct Flusher {
     pub(super) lookup: Arc<Lookup>,
     /// Flush as soon as owned topic partitions have reached these.
     pub(super) targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
-    pub(super) checkpoints: Arc<Mutex<Checkpoints>>,
     pub(super) app_name: String,
     pub(super) state: FlushState,
 }
@@ -316,7 +314,7 @@ impl Flusher {
                 self.state.estimate.observe(self.clock.now().since(began));
                 self.share.superseded.store(0, Ordering::SeqCst);
                 tracing::debug!(table = self.share.name(), version, reason, "committed");
-                self.checkpoint_when_due(version);
+                self.share.version.fetch_max(version, Ordering::SeqCst);
             }
             Err(Failed::Epoch { reason, superseded }) => {
                 epoch.end();
@@ -519,24 +517,6 @@ impl Flusher {
         drop(self.to_control.try_send(FromWorker::Committed { offsets }));
     }
 
-    /// Sees to checkpoints beside ingest; one at a time, never waited for, their failure never the commit's.
-    fn checkpoint_when_due(&self, version: u64) {
-        let (checkpoints, name) = (Arc::clone(&self.checkpoints), self.share.name().to_owned());
-        #[expect(clippy::disallowed_methods, reason = "pipeline spawns")]
-        tokio::spawn(async move {
-            let Ok(mut checkpoints) = checkpoints.try_lock() else {
-                return;
-            };
-            match checkpoints.checkpoint_if_due(version).await {
-                Ok(Some(version)) => tracing::info!(table = name, version, "checkpoint written"),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(table = name, version, %error, "a checkpoint was not written; it is tried again at the next commit")
-                }
-            }
-        });
-    }
-
     async fn refresh(&mut self) {
         if self.epoch().is_some() {
             // Within an epoch the base moves by commits; the offsets of topic partitions that others own are read beside it.
@@ -563,6 +543,9 @@ impl Flusher {
 
     fn show_table(&self) {
         let committed = all_committed(&self.table);
+        self.share
+            .version
+            .fetch_max(self.table.version(), Ordering::SeqCst);
         self.status.table(self.share.name(), |status| {
             status.version = Some(self.table.version());
             status.valid_through_ms = self.table.valid_through_ms().or(status.valid_through_ms);

@@ -16,7 +16,6 @@ use crate::config::{Config, settings};
 use crate::decode::Registry;
 use crate::delta::Store;
 use crate::error::Kind;
-use crate::maintenance::checkpoint::Checkpoints;
 use crate::metrics::Metrics;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
@@ -25,6 +24,7 @@ use crate::pipeline::control::{Control, FromWorker, TableControl};
 use crate::pipeline::error::Error;
 use crate::pipeline::flusher::{FlushState, Flusher, FlusherCommand};
 use crate::pipeline::lane::{self, LaneCommand, LaneContext};
+use crate::pipeline::maintain;
 use crate::pipeline::plan::{self, Outside, Planned, back_off};
 use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
@@ -147,6 +147,7 @@ struct Started {
     control: Control,
     threads: Vec<JoinHandle<()>>,
     targets: Option<Targets>,
+    upkeep: maintain::Running,
 }
 
 /// What the flushers of all tables are started with.
@@ -330,7 +331,7 @@ impl Run<'_> {
         let shared = TableStart {
             outside,
             to_control,
-            pool: budget.rows,
+            pool: budget.rows.clone(),
             targets: targets.clone(),
         };
         let mut topics = BTreeSet::new();
@@ -346,10 +347,22 @@ impl Run<'_> {
         control.group.subscribe(&topics)?;
         let group = &self.config.kafka.group_id;
         tracing::info!(topics = topics.join(","), group, lanes, "subscribed");
+        let shares = control
+            .tables
+            .values()
+            .map(|table| Arc::clone(&table.share));
+        let upkeep = maintain::start(
+            self.config,
+            shares.collect(),
+            &outside.clock,
+            &self.surroundings.metrics,
+            &budget,
+        )?;
         Ok(Some(Started {
             control,
             threads,
             targets,
+            upkeep,
         }))
     }
 
@@ -414,13 +427,6 @@ impl Run<'_> {
             control.ledger.clone(),
         ));
         let (commands, inbox) = mpsc::channel(64);
-        let every = share.plan.settings.checkpoint_every_commits;
-        let checkpoints = Checkpoints::new(
-            share.plan.store.clone(),
-            shared.outside.clock.clone(),
-            every,
-            planned.table.property("delta.checkpointInterval"),
-        );
         let flusher = Flusher {
             share: Arc::clone(&share),
             table: planned.table,
@@ -430,7 +436,6 @@ impl Run<'_> {
             clock: shared.outside.clock.clone(),
             status: self.surroundings.status.clone(),
             pool: shared.pool.clone(),
-            checkpoints: Arc::new(tokio::sync::Mutex::new(checkpoints)),
             lookup: Arc::clone(&shared.outside.lookup),
             targets: shared.targets.clone(),
             app_name: self.config.name.clone(),
@@ -461,6 +466,8 @@ impl Run<'_> {
         } else {
             Ok(())
         };
+        // While its topic partitions are still known to be its own.
+        started.upkeep.end(&self.surroundings.clock);
         started.control.stop_lanes();
         for thread in started.threads {
             if thread.join().is_err() {
