@@ -10,6 +10,7 @@ use crate::pipeline::assembly::{Assembly, Parts, Targets, assemble};
 use crate::pipeline::control::Control;
 use crate::pipeline::error::Error;
 use crate::pipeline::lane::Lane;
+use crate::pipeline::maintain;
 use crate::pipeline::plan::{Outside, Planned};
 use crate::pipeline::run::Run;
 use crate::source::{Fetches, Forwards, Group, Shares};
@@ -19,6 +20,7 @@ pub(super) struct Started {
     pub(super) control: Control,
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) targets: Option<Targets>,
+    pub(super) upkeep: maintain::Running,
 }
 
 fn start_lane(number: usize, lane: Lane) -> Result<JoinHandle<()>, Error> {
@@ -65,7 +67,7 @@ impl Run<'_> {
             clock: outside.clock.clone(),
             status: self.surroundings.status.clone(),
             metrics: Arc::clone(&self.surroundings.metrics),
-            pool: budget.rows,
+            pool: budget.rows.clone(),
             batch_bytes: usize::try_from(budget.batch_bytes).unwrap_or(usize::MAX),
             targets: targets.clone(),
             app_name: self.config.name.clone(),
@@ -85,10 +87,22 @@ impl Run<'_> {
         control.group.subscribe(&topics)?;
         let group = &self.config.kafka.group_id;
         tracing::info!(topics = topics.join(","), group, lanes, "subscribed");
+        let shares = control
+            .tables
+            .values()
+            .map(|table| Arc::clone(&table.share));
+        let upkeep = maintain::start(
+            self.config,
+            shares.collect(),
+            &outside.clock,
+            &self.surroundings.metrics,
+            &budget,
+        )?;
         Ok(Some(Started {
             control,
             threads,
             targets,
+            upkeep,
         }))
     }
 

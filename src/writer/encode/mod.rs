@@ -15,7 +15,9 @@ use crate::writer::placement::{Part, Value};
 use crate::writer::{Error, Layout};
 
 pub use file::EncodedFile;
-use file::{OpenFile, to_u64};
+use file::OpenFile;
+pub(crate) use file::to_u64;
+pub(crate) use segments::Segments;
 
 /// Rows are joined to batches of this size before they are encoded: smaller ones cost up to half as much again.
 const JOINED_ROWS_MIN: usize = 32 * 1024;
