@@ -1,7 +1,7 @@
 //! The schema registry over HTTP: writer schemas by id, the latest of a subject, references. Caches only what it was given (ENV-1): an outage is
 //! an error for the caller to wait out, and an unknown id becomes a bad record only after a bounded wait. Blocks; never call it from a task.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,9 +11,8 @@ use reqwest::{StatusCode, Url, redirect};
 use serde::Deserialize;
 
 use super::Error;
-use super::avro::schema::Schema;
 use super::reject::shorten;
-use super::types::Refusal;
+use super::written::{Referenced, WriterSchema};
 use crate::clock::{Clock, Instant};
 use crate::config::settings::{RegistryAuth, SchemaRegistry};
 
@@ -52,21 +51,6 @@ pub struct Registry {
     clock: Clock,
     schemas: Mutex<HashMap<u32, Arc<WriterSchema>>>,
     unknown: Mutex<UnknownIds>,
-}
-
-/// A schema that records were written with, as the registry knows it.
-#[derive(Debug)]
-pub struct WriterSchema {
-    schema: Result<Arc<Schema>, String>,
-}
-
-impl WriterSchema {
-    /// The schema, or why records with it cannot be decoded.
-    pub(super) fn usable(&self) -> Result<&Arc<Schema>, Refusal> {
-        self.schema
-            .as_ref()
-            .map_err(|reason| Refusal::new(reason.clone()))
-    }
 }
 
 /// The latest version of a subject.
@@ -117,8 +101,10 @@ struct SchemaAnswer {
     version: Option<u32>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 struct Reference {
+    #[serde(default)]
+    name: Option<String>,
     subject: String,
     version: i64,
 }
@@ -270,34 +256,33 @@ impl Registry {
 
     /// Parses an answer with all that it refers to. A schema that we cannot use is an answer too.
     fn writer_schema(&self, answer: SchemaAnswer) -> Result<WriterSchema, Error> {
-        let schema_type = answer.schema_type.as_deref().unwrap_or("AVRO");
-        if schema_type != "AVRO" {
-            return Ok(WriterSchema {
-                schema: Err(format!(
-                    "the schema is {schema_type}, but value.format is avro"
-                )),
-            });
-        }
-        let mut texts = Vec::new();
-        let mut seen = HashMap::new();
-        self.collect_references(answer.references.unwrap_or_default(), &mut texts, &mut seen)?;
-        Ok(WriterSchema {
-            schema: Schema::parse(&answer.schema, &texts).map(Arc::new),
-        })
+        let mut references = Vec::new();
+        let mut seen = HashSet::new();
+        self.collect_references(
+            answer.references.unwrap_or_default(),
+            &mut references,
+            &mut seen,
+        )?;
+        let kind = answer.schema_type.as_deref().unwrap_or("AVRO");
+        Ok(WriterSchema::parse(kind, &answer.schema, references))
     }
 
     /// Gathers the texts of references, each after those that it refers to itself.
     fn collect_references(
         &self,
         references: Vec<Reference>,
-        texts: &mut Vec<String>,
-        seen: &mut HashMap<(String, i64), ()>,
+        texts: &mut Vec<Referenced>,
+        seen: &mut HashSet<Reference>,
     ) -> Result<(), Error> {
-        for Reference { subject, version } in references {
-            if seen.len() >= REFERENCES_MAX || seen.insert((subject.clone(), version), ()).is_some()
-            {
+        for reference in references {
+            if seen.len() >= REFERENCES_MAX || !seen.insert(reference.clone()) {
                 continue;
             }
+            let Reference {
+                name,
+                subject,
+                version,
+            } = reference;
             let url = self.url(&["subjects", &subject, "versions", &version.to_string()]);
             let Answer::Schema(answer) = self.get(&url)? else {
                 return Err(
@@ -305,7 +290,10 @@ impl Registry {
                 );
             };
             self.collect_references(answer.references.unwrap_or_default(), texts, seen)?;
-            texts.push(answer.schema);
+            texts.push(Referenced {
+                name: name.unwrap_or_default(),
+                text: answer.schema,
+            });
         }
         Ok(())
     }

@@ -1062,7 +1062,7 @@ fn a_frame_is_checked_before_the_registry_is_asked() {
     });
     let resolved = crate::decode::resolve(&json_table(), None).unwrap();
     let resolved = crate::decode::Resolved {
-        source: crate::decode::resolve::Source::Framed,
+        source: crate::decode::resolve::Source::Framed(crate::decode::resolve::Framing::Avro),
         ..resolved
     };
     let target = target(&resolved, &framed);

@@ -15,17 +15,17 @@ use crate::decode::{Error, Registry, resolve};
 use crate::error::Kind;
 
 const USER: &str = r#"{"type":"record","name":"User","fields":[{"name":"id","type":"long"}]}"#;
-const NOT_FOUND: &str = r#"{"error_code":40403,"message":"Schema not found"}"#;
+pub(super) const NOT_FOUND: &str = r#"{"error_code":40403,"message":"Schema not found"}"#;
 
 #[derive(Clone)]
-struct Reply {
+pub(super) struct Reply {
     status: u16,
     body: String,
     location: Option<String>,
     delay: Duration,
 }
 
-fn reply(status: u16, body: impl Into<String>) -> Reply {
+pub(super) fn reply(status: u16, body: impl Into<String>) -> Reply {
     Reply {
         status,
         body: body.into(),
@@ -38,7 +38,7 @@ fn schema_reply(schema: &str) -> Reply {
     reply(200, json!({ "schema": schema }).to_string())
 }
 
-struct Server {
+pub(super) struct Server {
     port: u16,
     requests: Arc<AtomicUsize>,
     /// The heads of the requests, for their paths and headers.
@@ -47,7 +47,7 @@ struct Server {
 
 impl Server {
     /// Answers each request by its path and by how many came before.
-    fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Server {
+    pub(super) fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (requests, heads) = (
@@ -82,7 +82,7 @@ impl Server {
         }
     }
 
-    fn client(&self, clock: &Clock) -> Arc<Registry> {
+    pub(super) fn client(&self, clock: &Clock) -> Arc<Registry> {
         Arc::new(
             Registry::with_timeout(
                 &self.settings("/"),
@@ -128,7 +128,7 @@ fn serve(
     );
 }
 
-fn framed(id: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn framed(id: u32, body: &[u8]) -> Vec<u8> {
     [&[0][..], &id.to_be_bytes(), body].concat()
 }
 
