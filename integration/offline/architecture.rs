@@ -48,6 +48,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("deltalake", &["delta", "maintenance"]),
     ("saphyr", &["config"]),
     ("apache_avro", &["decode"]),
+    ("protox", &["decode"]),
     ("reqwest", &["decode"]),
     ("clap", &["ops"]),
     ("axum", &["ops"]),

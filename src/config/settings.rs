@@ -49,6 +49,17 @@ pub struct SchemaRegistry {
     pub url: Url,
     /// How to prove who we are.
     pub auth: RegistryAuth,
+    /// Whom to trust beside the system's certificate authorities, and what to show.
+    pub tls: RegistryTls,
+}
+
+/// TLS settings of the registry's client.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryTls {
+    /// A PEM file of certificate authorities.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the client's certificate chain and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// How the registry knows us.

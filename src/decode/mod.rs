@@ -33,6 +33,7 @@ pub use self::decoder::{Appended, Decoder, Setup};
 pub use self::registry::{Latest, Registry};
 pub use self::reject::{CODES, Code};
 pub use self::resolve::{Resolved, resolve};
+pub use self::types::page::markdown as type_mapping_markdown;
 pub use self::written::WriterSchema;
 
 /// Why records cannot be decoded at all; a single bad record is a `Reject` instead.

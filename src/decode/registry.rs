@@ -2,19 +2,21 @@
 //! an error for the caller to wait out, and an unknown id becomes a bad record only after a bounded wait. Blocks; never call it from a task.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io::Read as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::blocking::{Client, Response};
-use reqwest::{StatusCode, Url, redirect};
+use reqwest::blocking::{Client, ClientBuilder, Response};
+use reqwest::{Certificate, Identity, StatusCode, Url, redirect};
 use serde::Deserialize;
 
 use super::Error;
 use super::reject::shorten;
 use super::written::{Referenced, WriterSchema};
 use crate::clock::{Clock, Instant};
-use crate::config::settings::{RegistryAuth, SchemaRegistry};
+use crate::config::settings::{RegistryAuth, RegistryTls, SchemaRegistry};
 
 /// How long one request may take, with its connection and redirects.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -131,15 +133,17 @@ impl Registry {
         clock: Clock,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let client = Client::builder()
+        let builder = Client::builder()
             .timeout(timeout)
             .connect_timeout(timeout)
             .redirect(redirect::Policy::custom(stay_on_host))
-            .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::RegistryClient {
-                reason: chain(&error),
-            })?;
+            .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")));
+        let client =
+            with_tls(builder, &settings.tls)?
+                .build()
+                .map_err(|error| Error::RegistryClient {
+                    reason: chain(&error),
+                })?;
         if settings.url.cannot_be_a_base() {
             return Err(Error::RegistryClient {
                 reason: "the url has no host".to_owned(),
@@ -380,6 +384,42 @@ impl Registry {
         }
         Ok(body)
     }
+}
+
+/// Adds what the config trusts and shows.
+fn with_tls(mut builder: ClientBuilder, tls: &RegistryTls) -> Result<ClientBuilder, Error> {
+    let read = |path: &Path, key: &str| {
+        fs::read(path).map_err(|error| Error::RegistryClient {
+            reason: format!("cannot read {} (tls.{key}): {error}", path.display()),
+        })
+    };
+    let unusable = |path: &Path, key: &str, error: reqwest::Error| Error::RegistryClient {
+        reason: format!(
+            "{} (tls.{key}) is not usable: {}",
+            path.display(),
+            chain(&error)
+        ),
+    };
+    if let Some(path) = &tls.ca {
+        let certificates = Certificate::from_pem_bundle(&read(path, "ca")?)
+            .map_err(|error| unusable(path, "ca", error))?;
+        if certificates.is_empty() {
+            let reason = format!("{} (tls.ca) holds no certificate", path.display());
+            return Err(Error::RegistryClient { reason });
+        }
+        for certificate in certificates {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    if let Some((certificate, key)) = &tls.identity {
+        let mut pem = read(certificate, "certificate")?;
+        pem.push(b'\n');
+        pem.extend(read(key, "key")?);
+        let identity = Identity::from_pem(&pem)
+            .map_err(|error| unusable(certificate, "certificate", error))?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder)
 }
 
 /// Whether a 404 says, in the registry's words, that a subject, version or schema does not exist.

@@ -181,7 +181,8 @@ pub(super) const KEYS: &[Key] = &[
         "For protobuf: the full name of the message that is the value. Required with `file`; with `subject` it is the first message of the schema where it is left out.",
     )
     .example("shop.Order"),
-    Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Value("rescue"), "For json and json_schema: what a field without a column does."),
+    Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Implied("rescue"), "For json and json_schema: what a field without a column does.")
+        .example("rescue"),
     Key::new("tables[].value.allow_lossy", Kind::Later("true or false"), Default::Absent, "Whether nanoseconds may be cut to microseconds.")
         .example("true")
         .not_yet("remove it, and write timestamps in micro- or milliseconds"),

@@ -148,7 +148,9 @@ const KEYS_OF_FORMATS: &[(&str, &[&str], &str)] = &[
 fn fits(section: &Section, format: &str, findings: &mut Findings) -> bool {
     let mut fine = true;
     for (key, formats, message) in KEYS_OF_FORMATS {
-        if !formats.contains(&format) {
+        // Values without a schema have no frame, and saying so is no mistake.
+        let is_no_frame = *key == "framing" && section.word("framing") == Some("none");
+        if !formats.contains(&format) && !is_no_frame {
             fine &= refuse(section, key, message, findings).is_none();
         }
     }
@@ -350,6 +352,9 @@ fn required_file(
 }
 
 fn unknown_fields(section: &Section) -> Option<UnknownFields> {
+    if section.entry("unknown_fields").is_none() {
+        return Some(UnknownFields::Rescue);
+    }
     match section.word("unknown_fields")? {
         "rescue" => Some(UnknownFields::Rescue),
         "reject" => Some(UnknownFields::Reject),

@@ -229,7 +229,7 @@ fn micros(message: &DynamicMessage, is_timestamp: bool) -> Option<i64> {
 
 #[test]
 fn random_messages_are_what_prost_reflect_reads() {
-    let (mut schemas, mut values, mut damaged, mut agreed) = (0, 0, 0, 0);
+    let (mut schemas, mut values, mut damaged, mut apart, mut agreed) = (0, 0, 0, 0, 0);
     for seed in seeds() {
         let random = &mut Random::new(seed);
         let text = proto(random);
@@ -262,6 +262,8 @@ fn random_messages_are_what_prost_reflect_reads() {
             let appended = append(&mut decoder, &[&encoded]);
             let found = rows(&mut decoder).pop();
             match (&expected, &found) {
+                // prost-reflect reads a map's entry whatever its kind on the wire; for others, another kind is an unknown field.
+                (Some(expected), Some(found)) if is_damaged && found != expected => apart += 1,
                 (Some(expected), Some(found)) => {
                     assert_eq!(found, expected, "seed {seed}: {encoded:02x?} of {text}");
                     agreed += 1;
@@ -277,6 +279,8 @@ fn random_messages_are_what_prost_reflect_reads() {
             damaged += u32::from(is_damaged);
         }
     }
-    println!("{schemas} schemas, {values} values of which {damaged} damaged, {agreed} equal");
-    assert!(agreed > values / 2);
+    println!(
+        "{schemas} schemas, {values} values of which {damaged} damaged, {agreed} equal, {apart} damaged and read apart"
+    );
+    assert!(agreed > values / 2 && apart * 50 <= damaged);
 }

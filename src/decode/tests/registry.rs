@@ -79,6 +79,7 @@ impl Server {
                 .parse()
                 .unwrap(),
             auth: RegistryAuth::None,
+            tls: Default::default(),
         }
     }
 
@@ -263,6 +264,7 @@ fn env_1_nobody_listening_is_unavailable() {
             .parse()
             .unwrap(),
         auth: RegistryAuth::None,
+        tls: Default::default(),
     };
     let registry = Registry::connect(&settings, Clock::machine()).unwrap();
     let error = registry.schema_by_id(1).unwrap_err();

@@ -5,6 +5,7 @@ pub(crate) mod ddl;
 pub(crate) mod json;
 pub(crate) mod json_schema;
 pub(crate) mod names;
+pub(crate) mod page;
 pub(crate) mod protobuf;
 
 use std::sync::Arc;
