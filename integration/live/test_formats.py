@@ -1,13 +1,24 @@
 """Owns every format on its way from a real registry and Kafka into a table that each reader reads: Protobuf, JSON Schema, raw, text, keys, subject names. Not corners of values (test_orders)."""
 
+import contextlib
+import datetime
+import http.server
 import io
+import ipaddress
 import json
+import ssl
 import struct
+import threading
 from decimal import Decimal
+from pathlib import Path
 
 import fastavro
 import pyarrow as pa
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from components.registry import confluent_prefix
 
@@ -104,16 +115,9 @@ def protobuf_order(index: int) -> tuple[bytes, dict]:
     else:
         parts.append(number(18, index))
     if index % 5 == 0:
-        parts.reverse()
-        # Reversed items would be another order, and proto3's map has none.
-        if full:
-            return protobuf_order_in_order(row, parts[::-1])
+        # Fields may come in any order; items and entries keep theirs.
+        parts = [*parts[13:], *reversed(parts[:13])]
     return b"".join(parts), row
-
-
-def protobuf_order_in_order(row: dict, parts: list[bytes]) -> tuple[bytes, dict]:
-    head, items, rest = parts[:13], parts[13:15], parts[15:]
-    return b"".join([*reversed(rest), *items, *reversed(head)]), row
 
 
 def test_protobuf_with_references_and_message_indexes_is_read_back_exactly(kafka, registry, folder, topic):
@@ -250,3 +254,75 @@ def test_a_bad_protobuf_record_costs_no_neighbour(kafka, registry, folder, topic
         # A length that is another kind of value than the number's is an unknown field: the record is what Protobuf says it is, if its length is right.
         assert found == [1, 2, 3], reader
     assert "message_index" in ended.stderr, ended
+
+
+def test_a_registry_behind_mutual_tls_and_a_path_is_reached_only_with_the_certificate(kafka, registry, folder, topic):
+    folder.mkdir(parents=True, exist_ok=True)
+    write_certificates(folder)
+    schema_id = post(registry, f"{topic}-value", "PROTOBUF", 'syntax = "proto3"; message A { int64 id = 1; }')
+    kafka.create_topic(topic, 1)
+    kafka.produce(topic, [number(1, 7)], 1, confluent_prefix(schema_id) + b"\x00")
+    table = {"name": "orders", "topics": [topic], "value": {"format": "protobuf"}, "errors": {"mode": "suspend"}}
+    with tls_front(folder, registry.url) as url:
+        settings = {"url": url, "tls": {"ca": "ca.pem", "certificate": "client.pem", "key": "client.key"}}
+        sink = Sink(folder, kafka.bootstrap, table, schema_registry=settings)
+        sink.until_caught_up().expect(0)
+        assert_all_read(sink.table("orders"), pa.table({"id": pa.array([7], pa.int64())}), ["id"])
+        for left_out in (("ca",), ("certificate", "key")):
+            sink.document["schema_registry"] = {"url": url, "tls": {key: value for key, value in settings["tls"].items() if key not in left_out}}
+            sink.write()
+            said = sink.command("validate", "--connect", "--timeout", "3s").expect(3)
+            assert "registry" in said.stdout + said.stderr, said
+
+
+@contextlib.contextmanager
+def tls_front(folder: Path, target: str):
+    """A server that wants a client certificate and hands GETs under /a/path on to the registry."""
+
+    class Forward(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            answer = requests.get(target + self.path.removeprefix("/a/path"), timeout=10)
+            self.send_response(answer.status_code)
+            self.send_header("content-length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *_):
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    context.load_verify_locations(folder / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forward)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{server.server_port}/a/path"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def write_certificates(folder: Path) -> None:
+    """A certificate authority of one day, and certificates of it for a server on loopback and for a client."""
+    now = datetime.datetime.now(datetime.UTC)
+    authority = None
+    for name, usage in (("ca", None), ("server", ExtendedKeyUsageOID.SERVER_AUTH), ("client", ExtendedKeyUsageOID.CLIENT_AUTH)):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"lakeward {name}")])
+        issuer, signer = authority or (subject, key)
+        builder = (
+            x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=usage is None, path_length=None), critical=True)
+        )  # fmt: skip
+        if usage:
+            address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False).add_extension(address, critical=False)
+        certificate = builder.sign(signer, hashes.SHA256())
+        authority = authority or (subject, key)
+        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (folder / f"{name}.key").write_bytes(key.private_bytes(*plain))

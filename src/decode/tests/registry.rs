@@ -479,3 +479,35 @@ fn a_subject_that_is_not_there_yet_is_waited_for() {
         Kind::Invalid
     );
 }
+
+#[test]
+fn certificates_that_cannot_be_used_are_refused_with_their_key() {
+    let server = Server::start(|_, _| reply(404, NOT_FOUND));
+    let directory = tempfile::tempdir().unwrap();
+    let garbage = directory.path().join("garbage.pem");
+    std::fs::write(&garbage, "garbage").unwrap();
+    let refused = |tls: crate::config::settings::RegistryTls| {
+        let settings = SchemaRegistry {
+            tls,
+            ..server.settings("/")
+        };
+        let error = Registry::connect(&settings, Clock::machine()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        error.to_string()
+    };
+    let missing = refused(crate::config::settings::RegistryTls {
+        ca: Some(directory.path().join("missing.pem")),
+        identity: None,
+    });
+    assert!(missing.contains("missing.pem (tls.ca)"), "{missing}");
+    let empty = refused(crate::config::settings::RegistryTls {
+        ca: Some(garbage.clone()),
+        identity: None,
+    });
+    assert!(empty.contains("holds no certificate"), "{empty}");
+    let unusable = refused(crate::config::settings::RegistryTls {
+        ca: None,
+        identity: Some((garbage.clone(), garbage)),
+    });
+    assert!(unusable.contains("(tls.certificate)"), "{unusable}");
+}
