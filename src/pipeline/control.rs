@@ -18,7 +18,7 @@ use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::plan::back_off;
 use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
-use crate::source::{Event, Group};
+use crate::source::{self, Event, Forwards, Member};
 
 /// How long one turn waits for the group.
 const TURN: Duration = Duration::from_millis(20);
@@ -66,7 +66,7 @@ pub(super) enum FromWorker {
 
 /// The ends of everything that the control thread steers.
 pub(super) struct Control {
-    pub(super) group: Group,
+    pub(super) group: Box<dyn Member>,
     pub(super) lanes: Vec<SyncSender<LaneCommand>>,
     pub(super) queues: Vec<QueueHandle>,
     pub(super) tables: BTreeMap<String, TableControl>,
@@ -75,13 +75,15 @@ pub(super) struct Control {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pending: Option<Pending>,
+    /// Opened in their lanes and still paused, because librdkafka could not seek them yet.
+    pub(super) unsought: BTreeMap<TopicPartition, i64>,
     pub(super) epochs: u64,
     pub(super) trouble: Option<(Instant, String)>,
     pub(super) ledger: Ledger,
 }
 
 /// Forwards topic partitions to a lane; the queue itself lives on the lane's thread.
-pub(super) type QueueHandle = crate::source::LaneHandle;
+pub(super) type QueueHandle = Box<dyn Forwards>;
 
 /// One table's place in the group.
 pub(super) struct TableControl {
@@ -121,6 +123,7 @@ impl Control {
         }
         self.answer_assignment()?;
         self.retry_parked()?;
+        self.seek_rest()?;
         self.reopen_due();
         Ok(())
     }
@@ -274,7 +277,7 @@ impl Control {
             .map(|it| (it.clone(), pending.starts.get(it).copied()))
             .collect();
         self.open_lanes(&pending.starts)?;
-        self.group.assign(&answer)?;
+        self.beside_retained(&pending.topic_partitions, |group| group.assign(&answer))?;
         self.status.set_joined(true);
         Ok(())
     }
@@ -313,17 +316,72 @@ impl Control {
         }
         for _ in 0..waiting {
             // A lane answers between two polls; one that does not is stuck or gone.
-            if answers.recv_timeout(LANE_ANSWERS).is_err() {
+            if self.clock.receive(&answers, LANE_ANSWERS).is_none() {
                 return Err(Error::Bug("a lane does not take commands".to_owned()));
             }
         }
         Ok(())
     }
 
+    /// Changes the assignment, and sets what is retained on its lanes' own positions. librdkafka pauses and resumes all of it around an incremental change, and where
+    /// the end was the last thing that a lane was told, it goes on one record behind it (librdkafka #4844).
+    fn beside_retained(
+        &mut self,
+        changed: &[TopicPartition],
+        change: impl FnOnce(&mut dyn Member) -> Result<(), source::Error>,
+    ) -> Result<(), Error> {
+        let retained = self.group.retained(changed);
+        // A pause of ours outlasts librdkafka's, so that nothing is fetched from the wrong place; and it makes the positions final.
+        self.pause(&retained)?;
+        let positions = self.positions_of(&retained)?;
+        change(self.group.as_mut())?;
+        self.resume_at(&positions)
+    }
+
+    /// Where lanes go on with these. Left out is what they have given back: that waits for its table or its retry, paused.
+    fn positions_of(&self, all: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let mut positions = BTreeMap::new();
+        if all.is_empty() {
+            return Ok(positions);
+        }
+        let (reply, answers) = sync_channel(self.lanes.len().max(1));
+        let asked = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.send(LaneCommand::Where(reply.clone())).is_ok());
+        for _ in 0..asked.count() {
+            let answer = answers.recv_timeout(LANE_ANSWERS);
+            let open =
+                answer.map_err(|_| Error::Bug("a lane does not take commands".to_owned()))?;
+            positions.extend(open.into_iter().filter(|(it, _)| all.contains(it)));
+        }
+        Ok(positions)
+    }
+
     /// Lets paused topic partitions be read on from these offsets.
     fn resume(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
         self.open_lanes(starts)?;
-        Ok(self.group.resume_at(starts)?)
+        self.resume_at(starts)
+    }
+
+    fn resume_at(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+        self.unsought.retain(|it, _| !starts.contains_key(it));
+        self.unsought.extend(self.group.resume_at(starts)?);
+        Ok(())
+    }
+
+    fn seek_rest(&mut self) -> Result<(), Error> {
+        if self.unsought.is_empty() {
+            return Ok(());
+        }
+        self.unsought = self.group.resume_at(&self.unsought)?;
+        Ok(())
+    }
+
+    /// Stops fetching these, also those that were about to be resumed.
+    fn pause(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
+        self.unsought.retain(|it, _| !all.contains(it));
+        Ok(self.group.pause(all)?)
     }
 
     /// Losing topic partitions ends the epoch of their tables (EPOCH-1); what they keep is read again from a fresh table.
@@ -338,6 +396,10 @@ impl Control {
                     table.owned.remove(it);
                 });
                 table.parked.clear();
+                if table.owned.is_empty() {
+                    // The next assignment begins an epoch of its own.
+                    table.reopen_at = None;
+                }
             }
         }
         if let Some(pending) = &mut self.pending {
@@ -353,8 +415,9 @@ impl Control {
             .filter_map(|name| self.tables.get(name))
             .flat_map(|table| table.owned.iter().cloned())
             .collect();
-        self.group.pause(&kept)?;
-        self.group.acknowledge(all)?;
+        self.pause(&kept)?;
+        self.unsought.retain(|it, _| !all.contains(it));
+        self.beside_retained(all, |group| group.acknowledge(all))?;
         for topic_partition in all {
             self.show_owned(topic_partition, false);
         }
@@ -495,7 +558,7 @@ impl Control {
         table.reopen_at = Some(self.clock.now().after(back_off(
             u32::try_from(times).unwrap_or(0).saturating_sub(1),
         )));
-        Ok(self.group.pause(&paused)?)
+        self.pause(&paused)
     }
 
     fn halted(&mut self, name: &str, epoch: &Epoch, reason: String) -> Result<(), Error> {
@@ -513,7 +576,7 @@ impl Control {
         table.suspended = Some(reason);
         table.parked.clear();
         let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
-        Ok(self.group.pause(&paused)?)
+        self.pause(&paused)
     }
 
     fn park(
@@ -530,7 +593,7 @@ impl Control {
         self.status
             .set_trouble(Some(format!("table `{name}`: {reason}")));
         let all: Vec<TopicPartition> = positions.keys().cloned().collect();
-        self.group.pause(&all)?;
+        self.pause(&all)?;
         let until = self.clock.now().after(Duration::from_secs(1));
         if let Some(table) = self.tables.get_mut(name) {
             table.parked.push(Parked {

@@ -1,11 +1,14 @@
 //! Builds the stages and holds their lives: threads, tasks, channels, table life cycles, the order of shutdown. The only room where stages meet. Decides nothing
 //! that a stage could decide alone.
 
+mod assembly;
+mod beside;
 mod caught_up;
 mod control;
 mod error;
 mod flusher;
 mod lane;
+mod maintain;
 mod plan;
 mod run;
 mod share;
