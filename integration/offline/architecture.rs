@@ -49,6 +49,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("delta_kernel", &["delta"]),
     ("saphyr", &["config"]),
     ("apache_avro", &["decode"]),
+    ("protox", &["decode"]),
     ("reqwest", &["decode"]),
     ("clap", &["ops"]),
     ("axum", &["ops"]),

@@ -283,6 +283,8 @@ pub(crate) enum Page {
     Metrics,
     /// Error kinds, exit codes and what to do, in Markdown
     Errors,
+    /// What each source type becomes in a table, in Markdown
+    Types,
 }
 
 impl Command {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::config::partition;
 use crate::config::problem::{Findings, one_of, suggestion};
+use crate::config::resolve::value::Key;
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
@@ -29,7 +30,8 @@ pub(super) fn resolve(
     let topics = topics(section, findings);
     let value = value::resolve(section, topics.as_deref(), context, findings);
     let partition_by = partition_by(section, findings);
-    let metadata = metadata(section, findings);
+    let key = value::key(section, topics.as_deref(), context, findings);
+    let metadata = metadata(section, key.as_ref(), findings);
     let properties = properties::resolve(section, findings);
     let flush = flush(section);
     let start = start(section);
@@ -49,6 +51,10 @@ pub(super) fn resolve(
         path: path?,
         topics: topics?,
         value: value?,
+        key: match key? {
+            Key::None | Key::Binary => None,
+            Key::Decoded(value) => Some(value),
+        },
         start: start?,
         target_lag: section.duration("target_lag")?,
         flush: flush?,
@@ -225,7 +231,8 @@ fn partition_by(section: &Section, findings: &mut Findings) -> Option<Vec<Partit
     fine.then_some(fields)
 }
 
-fn metadata(section: &Section, findings: &mut Findings) -> Option<Metadata> {
+/// The Kafka columns; a decoded key is one of them, wherever it is listed.
+fn metadata(section: &Section, key: Option<&Key>, findings: &mut Findings) -> Option<Metadata> {
     let prefix = section.text("metadata.prefix").filter(|prefix| {
         let fits = prefix.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !fits {
@@ -257,6 +264,10 @@ fn metadata(section: &Section, findings: &mut Findings) -> Option<Metadata> {
             );
         }
         include.push(column);
+    }
+    let has_key = matches!(key, Some(Key::Binary | Key::Decoded(_)));
+    if has_key && !include.contains(&MetadataColumn::Key) {
+        include.push(MetadataColumn::Key);
     }
     Some(Metadata {
         prefix: prefix?.text.clone(),

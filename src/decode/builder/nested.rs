@@ -112,6 +112,12 @@ impl List {
         Ok(())
     }
 
+    /// The index of the first item of the row under construction.
+    #[inline]
+    pub(crate) fn start(&self) -> usize {
+        offset(&self.offsets, self.offsets.len())
+    }
+
     pub(super) fn push_null(&mut self) {
         self.validity.append_null(self.len());
         self.offsets.push(self.offsets.last().copied().unwrap_or(0));
