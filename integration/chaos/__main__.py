@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         scoreboard.write()
         return 0
     seed = options.seed if options.seed is not None else random.randrange(2**32)
-    print(f"[chaos] seed {seed}: the same faults in the same order by --seed {seed}", flush=True)
+    print(f"[chaos] seed {seed}: --seed {seed} makes the same choices again (moments differ with the machine)", flush=True)
     outcomes = []
     with Surroundings() as around:
         for scenario, variant, rounds in _short(seed, options.rounds or 30) if options.short else _chosen(options):

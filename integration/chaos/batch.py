@@ -110,6 +110,9 @@ class Batch:
         missed_in_row = 0
         while self.outcome.rounds < self.rounds:
             fault = play()
+            if self.load:
+                # Without load a fault meets nothing.
+                self.load.go_on(0)
             if fault is None:
                 self.outcome.repeated += 1
                 missed_in_row += 1

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import responses, rounds, topics
+from . import brokers, responses, rounds, topics
 from .fleet import PROTOCOLS
 
 
@@ -33,5 +33,7 @@ ALL = {
         Scenario("retention", topics.retention, ("while it is down", "while it runs", "config says continue"), 9),
         Scenario("recreated", topics.recreated, ("while it is down", "while it runs", "config says continue"), 9),
         Scenario("growth", topics.growth, tuple(PROTOCOLS), 9),
+        Scenario("rolling", brokers.rolling, tuple(PROTOCOLS), 6, needs_cluster=True),
+        Scenario("unclean", brokers.unclean, ("and ends there", "and grows on"), 2, needs_cluster=True),
     ]
 }

@@ -97,7 +97,8 @@ def _row(name: str, variant: str, runs: list[dict]) -> str:
     verdict = str(rounds) if last["is_clean"] else f"{rounds}, **the last run failed**"
     counted = ", ".join(f"{number} {kind}" for kind, number in sorted(faults.items()))
     superseded = sum(run["counts"].get("supersessions", 0) for run in clean)
-    command = f'`make chaos CHAOS="--only {name} --variant {variant} --rounds {last["rounds"]} --seed {last["seed"]}"`'
+    quoted = f"'{variant}'" if " " in variant else variant
+    command = f'`make chaos CHAOS="--only {name} --variant {quoted} --rounds {last["rounds"]} --seed {last["seed"]}"`'
     return f"| {name} | {variant} | {verdict} | {counted} | {total('records')} | {total('lost')} | {total('duplicated')} | {total('altered')} | {superseded} | {slowest:.1f} s | {last['date']} | {command} |"
 
 

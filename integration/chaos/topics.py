@@ -196,7 +196,10 @@ def growth(batch: Batch, protocol: str) -> None:
         fleet.await_at_work()
         more = batch.load.partitions + batch.pick.choice([1, 2, 3])
         batch.kafka.add_partitions(batch.topic, more)
-        time.sleep(1.5)
+        deadline = time.monotonic() + 30
+        while len(batch.load.producer.list_topics(batch.topic, timeout=5).topics[batch.topic].partitions) < more:
+            assert time.monotonic() < deadline, "the producer does not see the new topic partitions"
+            time.sleep(0.1)
         batch.load.partitions = more
         if batch.pick.random() < 0.5:
             target = batch.pick.choice(fleet.instances)
