@@ -16,6 +16,7 @@ use crate::delta::open::TableStore;
 use crate::delta::sources::{self, Sources};
 use crate::delta::watermark::Watermark;
 use crate::delta::{features, schema};
+use crate::trial::{self, Bug};
 
 /// A table at one version.
 #[derive(Debug, Clone)]
@@ -98,6 +99,9 @@ impl State {
 
     /// Whether the store still holds the version that this is, and no other table's.
     pub(crate) async fn holds(&mut self, store: &TableStore) -> Result<bool, Error> {
+        if trial::has(Bug::NoIdentityCheck) {
+            return Ok(true);
+        }
         match &mut self.identity {
             Identity::Checkpoint { path, seal } => Ok(log::seal(store, path).await? == *seal),
             Identity::Entry { fingerprint, seal } => {

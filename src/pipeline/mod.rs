@@ -11,6 +11,8 @@ mod lane;
 mod plan;
 mod run;
 mod share;
+#[cfg(test)]
+mod simulation;
 pub mod status;
 
 pub use error::Error;
