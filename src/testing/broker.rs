@@ -16,6 +16,8 @@ use crate::testing::trace::Trace;
 
 /// A member that has not polled for so long is expelled.
 const SESSION_MS: u64 = 10_000;
+/// A member that owes an answer for so long is expelled.
+const REBALANCE_MS: u64 = 60_000;
 /// Records of one fetch.
 const RECORDS_MAX: u64 = 6;
 /// The timestamp of offset 0.
@@ -69,6 +71,11 @@ struct Life {
     is_expelled: bool,
     /// When an expelled member gets to know it.
     learns_ms: u64,
+    /// Whether it knows, and has not acknowledged yet.
+    knows_loss: bool,
+    /// Whether the last event is not answered yet; librdkafka tells the next one only then, unless all is lost.
+    owes_answer: bool,
+    owes_since_ms: u64,
     /// What it was told to be its own.
     told: BTreeSet<i32>,
     /// What it was asked to give back.
@@ -198,7 +205,10 @@ impl Broker {
             .members
             .iter()
             .filter(|(_, life)| {
-                life.is_subscribed && !life.is_expelled && now > life.polled_ms + SESSION_MS
+                life.is_subscribed
+                    && !life.is_expelled
+                    && (now > life.polled_ms + SESSION_MS
+                        || (life.owes_answer && now > life.owes_since_ms + REBALANCE_MS))
             })
             .map(|(number, _)| *number)
             .collect();
@@ -330,6 +340,15 @@ impl Cluster {
         self.rebalance();
     }
 
+    /// An expelled member joins again.
+    fn take_back(&mut self, number: u64) {
+        if let Some(life) = self.members.get_mut(&number) {
+            life.is_expelled = false;
+            life.knows_loss = false;
+        }
+        self.rebalance();
+    }
+
     fn unreachable(&self) -> Error {
         Error::Unreachable {
             bootstrap_servers: "simulated:9092".to_owned(),
@@ -366,14 +385,19 @@ impl Member for ScriptedMember {
         };
         life.polled_ms = now;
         let mut events = Vec::new();
-        if life.is_expelled && now >= life.learns_ms {
-            life.is_expelled = false;
+        if life.is_expelled && now >= life.learns_ms && !life.knows_loss {
             let lost: Vec<i32> = life.told.iter().copied().collect();
-            if !lost.is_empty() {
+            if lost.is_empty() {
+                cluster.take_back(self.life);
+            } else {
+                life.knows_loss = true;
                 events.push(Event::Lost(cluster.named(lost)));
             }
-            cluster.rebalance();
-        } else if let Some(event) = life.events.pop_front() {
+        } else if !life.owes_answer
+            && let Some(event) = life.events.pop_front()
+        {
+            life.owes_answer = true;
+            life.owes_since_ms = now;
             if let Event::Assigned(all) = &event {
                 for it in all {
                     life.told.insert(it.number);
@@ -394,6 +418,7 @@ impl Member for ScriptedMember {
         cluster.note(&format!("member {} assigns {starts:?}", self.life));
         let mut violation = None;
         if let Some(life) = cluster.members.get_mut(&self.life) {
+            life.owes_answer = false;
             if is_eager {
                 life.fetching.clear();
             }
@@ -426,6 +451,7 @@ impl Member for ScriptedMember {
         let is_eager = cluster.protocol == Protocol::Eager;
         let number = self.life;
         if let Some(life) = cluster.members.get_mut(&number) {
+            life.owes_answer = false;
             if is_eager {
                 life.fetching.clear();
             }
@@ -442,6 +468,13 @@ impl Member for ScriptedMember {
             }
         }
         cluster.note(&format!("member {number} acknowledges {}", revoked.len()));
+        if cluster
+            .members
+            .get(&number)
+            .is_some_and(|life| life.knows_loss)
+        {
+            cluster.take_back(number);
+        }
         cluster.move_on();
         Ok(())
     }
