@@ -30,6 +30,8 @@ pub trait Member: Debug {
     fn poll(&mut self, timeout: Duration) -> Vec<Event>;
     /// Takes topic partitions into the assignment: at their offset, or parked (`None`).
     fn assign(&mut self, starts: &BTreeMap<TopicPartition, Option<i64>>) -> Result<(), Error>;
+    /// What stays assigned while these come or go. Nothing under an eager protocol, which changes an assignment only as a whole.
+    fn retained(&self, changed: &[TopicPartition]) -> Vec<TopicPartition>;
     /// Answers a revocation: from here on others may own these.
     fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<(), Error>;
     /// Lets paused topic partitions be fetched again, from these offsets.
@@ -71,6 +73,9 @@ impl Forwards for LaneHandle {
 }
 
 impl Member for Group {
+    fn retained(&self, changed: &[TopicPartition]) -> Vec<TopicPartition> {
+        Group::retained(self, changed)
+    }
     fn subscribe(&self, topics: &[&str]) -> Result<(), Error> {
         Group::subscribe(self, topics)
     }

@@ -39,6 +39,8 @@ pub(super) enum LaneCommand {
         epoch: Epoch,
         taken: SyncSender<()>,
     },
+    /// Say where each topic partition goes on. Final for those that were paused before.
+    Where(SyncSender<Vec<(TopicPartition, i64)>>),
     /// Drop everything under this epoch.
     EndEpoch(Epoch),
     /// Hand over what waits for the flush.
@@ -151,6 +153,13 @@ impl Lane {
                     self.begin(topic_partition, at, &share, &epoch);
                 }
                 if taken.try_send(()).is_err() {
+                    tracing::debug!("the control thread does not wait for this lane any more");
+                }
+            }
+            LaneCommand::Where(reply) => {
+                let open = self.open.iter();
+                let positions = open.map(|(it, open)| (it.clone(), open.position)).collect();
+                if reply.try_send(positions).is_err() {
                     tracing::debug!("the control thread does not wait for this lane any more");
                 }
             }
