@@ -247,6 +247,21 @@ impl Broker {
     }
 }
 
+impl Life {
+    /// What a change of the assignment does to what is assigned already: an eager one begins anew; around an incremental one, librdkafka goes on one record behind an end
+    /// that it has told (librdkafka #4844), unless it is told where.
+    fn shake(&mut self, is_eager: bool) {
+        if is_eager {
+            self.fetching.clear();
+        }
+        for fetching in self.fetching.values_mut() {
+            if fetching.end_told == Some(fetching.position) {
+                fetching.position += 1;
+            }
+        }
+    }
+}
+
 impl Cluster {
     fn note(&self, what: &str) {
         self.trace.note(self.timeline.now_ms(), "kafka", what);
@@ -419,9 +434,7 @@ impl Member for ScriptedMember {
         let mut violation = None;
         if let Some(life) = cluster.members.get_mut(&self.life) {
             life.owes_answer = false;
-            if is_eager {
-                life.fetching.clear();
-            }
+            life.shake(is_eager);
             for (it, offset) in starts {
                 if !life.told.contains(&it.number) {
                     violation = Some(format!(
@@ -446,15 +459,27 @@ impl Member for ScriptedMember {
         Ok(())
     }
 
+    fn retained(&self, changed: &[TopicPartition]) -> Vec<TopicPartition> {
+        let cluster = self.broker.lock();
+        let stays = cluster
+            .members
+            .get(&self.life)
+            .into_iter()
+            .flat_map(|life| life.fetching.keys());
+        let stays = stays.filter(|number| changed.iter().all(|it| it.number != **number));
+        match cluster.protocol {
+            Protocol::Eager => Vec::new(),
+            Protocol::Cooperative => cluster.named(stays.copied()),
+        }
+    }
+
     fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<(), Error> {
         let mut cluster = self.broker.lock();
         let is_eager = cluster.protocol == Protocol::Eager;
         let number = self.life;
         if let Some(life) = cluster.members.get_mut(&number) {
             life.owes_answer = false;
-            if is_eager {
-                life.fetching.clear();
-            }
+            life.shake(is_eager);
             for it in revoked {
                 life.fetching.remove(&it.number);
                 life.told.remove(&it.number);

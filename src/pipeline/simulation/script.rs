@@ -125,7 +125,7 @@ impl World {
     fn freeze(&mut self, index: usize) {
         let now = self.now();
         // Often past the session's end, now and then past the age of a base.
-        let most = [2_000, 20_000, 60_000, 180_000][self.random.index(4)];
+        let most = [1_000, 12_000, 15_000, 30_000, 200_000][self.random.index(5)];
         let until = now + self.random.within(100..=most);
         let instance = &mut self.instances[index];
         instance.frozen_until_ms = until;
