@@ -103,7 +103,12 @@ impl State {
             return Ok(true);
         }
         match &mut self.identity {
-            Identity::Checkpoint { path, seal } => Ok(log::seal(store, path).await? == *seal),
+            Identity::Checkpoint { path, seal } => {
+                // An old checkpoint can outlast the entries behind it: once there is a newer one, they may have been cleaned up.
+                let newest = log::last_checkpoint(store).await?;
+                Ok(newest.is_none_or(|newest| newest <= self.version)
+                    && log::seal(store, path).await? == *seal)
+            }
             Identity::Entry { fingerprint, seal } => {
                 if seal.is_proof()
                     && log::seal(store, &log::entry_path(self.version))
