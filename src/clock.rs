@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// A point on a clock that never steps back and goes on while the machine is suspended (CLOCK_BOOTTIME), in milliseconds since an arbitrary start.
@@ -118,6 +119,11 @@ impl Clock {
             Source::Machine => std::thread::sleep(duration),
             Source::Manual(_) => self.advance(duration),
         }
+    }
+
+    /// Waits for a message for at most `limit`; `None` when there is none by then, or its senders are gone.
+    pub fn receive<T>(&self, inbox: &Receiver<T>, limit: Duration) -> Option<T> {
+        inbox.recv_timeout(limit).ok()
     }
 
     /// Sleeps in a task; a manual clock moves on instead.

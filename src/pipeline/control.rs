@@ -18,7 +18,7 @@ use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::plan::back_off;
 use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
-use crate::source::{Event, Group};
+use crate::source::{self, Event, Forwards, Member};
 
 /// How long one turn waits for the group.
 const TURN: Duration = Duration::from_millis(20);
@@ -66,7 +66,7 @@ pub(super) enum FromWorker {
 
 /// The ends of everything that the control thread steers.
 pub(super) struct Control {
-    pub(super) group: Group,
+    pub(super) group: Box<dyn Member>,
     pub(super) lanes: Vec<SyncSender<LaneCommand>>,
     pub(super) queues: Vec<QueueHandle>,
     pub(super) tables: BTreeMap<String, TableControl>,
@@ -81,7 +81,7 @@ pub(super) struct Control {
 }
 
 /// Forwards topic partitions to a lane; the queue itself lives on the lane's thread.
-pub(super) type QueueHandle = crate::source::LaneHandle;
+pub(super) type QueueHandle = Box<dyn Forwards>;
 
 /// One table's place in the group.
 pub(super) struct TableControl {
@@ -274,7 +274,7 @@ impl Control {
             .map(|it| (it.clone(), pending.starts.get(it).copied()))
             .collect();
         self.open_lanes(&pending.starts)?;
-        self.group.assign(&answer)?;
+        self.beside_retained(&pending.topic_partitions, |group| group.assign(&answer))?;
         self.status.set_joined(true);
         Ok(())
     }
@@ -313,11 +313,46 @@ impl Control {
         }
         for _ in 0..waiting {
             // A lane answers between two polls; one that does not is stuck or gone.
-            if answers.recv_timeout(LANE_ANSWERS).is_err() {
+            if self.clock.receive(&answers, LANE_ANSWERS).is_none() {
                 return Err(Error::Bug("a lane does not take commands".to_owned()));
             }
         }
         Ok(())
+    }
+
+    /// Changes the assignment, and sets what is retained on its lanes' own positions. librdkafka pauses and resumes all of it around an incremental change, and where
+    /// the end was the last thing that a lane was told, it goes on one record behind it (librdkafka #4844).
+    fn beside_retained(
+        &mut self,
+        changed: &[TopicPartition],
+        change: impl FnOnce(&mut dyn Member) -> Result<(), source::Error>,
+    ) -> Result<(), Error> {
+        let retained = self.group.retained(changed);
+        // A pause of ours outlasts librdkafka's, so that nothing is fetched from the wrong place; and it makes the positions final.
+        self.group.pause(&retained)?;
+        let positions = self.positions_of(&retained)?;
+        change(self.group.as_mut())?;
+        Ok(self.group.resume_at(&positions)?)
+    }
+
+    /// Where lanes go on with these. Left out is what they have given back: that waits for its table or its retry, paused.
+    fn positions_of(&self, all: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let mut positions = BTreeMap::new();
+        if all.is_empty() {
+            return Ok(positions);
+        }
+        let (reply, answers) = sync_channel(self.lanes.len().max(1));
+        let asked = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.send(LaneCommand::Where(reply.clone())).is_ok());
+        for _ in 0..asked.count() {
+            let answer = answers.recv_timeout(LANE_ANSWERS);
+            let open =
+                answer.map_err(|_| Error::Bug("a lane does not take commands".to_owned()))?;
+            positions.extend(open.into_iter().filter(|(it, _)| all.contains(it)));
+        }
+        Ok(positions)
     }
 
     /// Lets paused topic partitions be read on from these offsets.
@@ -354,7 +389,7 @@ impl Control {
             .flat_map(|table| table.owned.iter().cloned())
             .collect();
         self.group.pause(&kept)?;
-        self.group.acknowledge(all)?;
+        self.beside_retained(all, |group| group.acknowledge(all))?;
         for topic_partition in all {
             self.show_owned(topic_partition, false);
         }

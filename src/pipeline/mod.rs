@@ -1,6 +1,8 @@
 //! Builds the stages and holds their lives: threads, tasks, channels, table life cycles, the order of shutdown. The only room where stages meet. Decides nothing
 //! that a stage could decide alone.
 
+mod assembly;
+mod beside;
 mod caught_up;
 mod control;
 mod error;

@@ -13,8 +13,9 @@ use crate::decode::{self, Decoder, Registry, Resolved, Setup};
 use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
 use crate::model::commit::CommitOutcome;
 use crate::model::offset::TopicPartition;
+use crate::pipeline::beside::beside;
 use crate::pipeline::error::Error;
-use crate::source::{Lookup, StartAt};
+use crate::source::{Questions, StartAt};
 use crate::writer::{self, Layout};
 
 /// The version of the type mapping that new tables record.
@@ -57,7 +58,7 @@ impl Plan {
 /// What planning asks with.
 #[derive(Clone)]
 pub(super) struct Outside {
-    pub(super) lookup: Arc<Lookup>,
+    pub(super) lookup: Arc<dyn Questions>,
     pub(super) registry: Option<Arc<Registry>>,
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
@@ -260,7 +261,7 @@ fn start_words(start: settings::Start) -> String {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
+    beside(work)
         .await
         .unwrap_or_else(|error| Err(Error::Bug(format!("a blocking task ended early: {error}"))))
 }

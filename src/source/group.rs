@@ -148,6 +148,15 @@ impl Group {
         self.pause(&parked)
     }
 
+    /// What stays assigned while these come or go. Nothing under an eager protocol, which changes an assignment only as a whole.
+    pub fn retained(&self, changed: &[TopicPartition]) -> Vec<TopicPartition> {
+        if !self.is_cooperative() {
+            return Vec::new();
+        }
+        let stays = self.assigned.iter().filter(|it| !changed.contains(it));
+        stays.cloned().collect()
+    }
+
     /// Answers a revocation: from here on others may own these.
     pub fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<(), Error> {
         let result = if self.is_cooperative() {
@@ -174,6 +183,9 @@ impl Group {
 
     /// Lets paused topic partitions be fetched again, from these offsets. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
     pub fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+        if starts.is_empty() {
+            return Ok(());
+        }
         let list = list_of(
             starts
                 .iter()

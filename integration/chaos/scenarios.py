@@ -1,0 +1,30 @@
+"""Owns the list of scenarios: name, what it tries, its variants, how many rounds it plays if nobody says. Not how they are played."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import rounds
+from .fleet import PROTOCOLS
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    play: Callable
+    variants: tuple[str, ...]
+    rounds: int
+    needs_cluster: bool = False
+
+    @property
+    def says(self) -> str:
+        return self.play.__doc__.strip().splitlines()[0]
+
+
+ALL = {
+    scenario.name: scenario
+    for scenario in [
+        Scenario("kill", rounds.kill, tuple(PROTOCOLS), 30),
+        Scenario("stop", rounds.stop, tuple(PROTOCOLS), 15),
+        Scenario("join-leave", rounds.join_leave, tuple(PROTOCOLS), 15),
+    ]
+}

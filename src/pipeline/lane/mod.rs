@@ -1,0 +1,363 @@
+//! A lane: the thread that owns some topic partitions from fetched records to sealed rows. Owns positions, decoders and what is not sealed yet; does no I/O but the
+//! polling of its queue (and the registry inside the decoder). Does not commit, and does not know the group.
+
+mod reading;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::buffer::accumulator::{Accumulator, Sealed};
+use crate::clock::{Clock, Instant};
+use crate::model::epoch::Epoch;
+use crate::model::memory::Pool;
+use crate::model::offset::TopicPartition;
+use crate::pipeline::control::FromWorker;
+use crate::pipeline::lane::table::LaneTable;
+use crate::pipeline::share::{LaneState, Share};
+use crate::pipeline::status::Status;
+use crate::source::Fetches;
+use crate::writer::Encoder;
+
+/// Rows decoded before they become one batch: what the Parquet encoder likes best.
+const BATCH_ROWS: usize = 65_536;
+/// How long a poll waits for records; also how late a command may be heard.
+const POLL: Duration = Duration::from_millis(20);
+/// How long a lane may wait for memory before it gives its topic partitions back to be paused.
+const STARVED: Duration = Duration::from_secs(5);
+
+/// What a lane is told.
+pub(super) enum LaneCommand {
+    /// Take records of these topic partitions from these offsets on, then say so: only then may they be fetched, or the first records would be dropped as unknown.
+    Open {
+        starts: Vec<(TopicPartition, i64)>,
+        share: Arc<Share>,
+        epoch: Epoch,
+        taken: SyncSender<()>,
+    },
+    /// Say where each topic partition goes on. Final for those that were paused before.
+    Where(SyncSender<Vec<(TopicPartition, i64)>>),
+    /// Drop everything under this epoch.
+    EndEpoch(Epoch),
+    /// Hand over what waits for the flush.
+    Seal {
+        table: String,
+        epoch: Epoch,
+        reply: oneshot::Sender<Option<Handed>>,
+    },
+    /// Drop everything and end.
+    Stop,
+}
+
+/// What a lane hands over: one part of an Append.
+pub(super) struct Handed {
+    /// Offsets, rows without an encoder, permits.
+    pub(super) sealed: Sealed,
+    /// The files that are being written.
+    pub(super) encoder: Option<Encoder>,
+}
+
+/// What every lane needs.
+#[derive(Clone)]
+pub(super) struct LaneContext {
+    pub(super) number: usize,
+    pub(super) pool: Pool,
+    pub(super) clock: Clock,
+    pub(super) status: Status,
+    pub(super) to_control: SyncSender<FromWorker>,
+}
+
+/// A lane between two steps.
+pub(super) struct Lane {
+    ctx: LaneContext,
+    queue: Box<dyn Fetches>,
+    commands: Receiver<LaneCommand>,
+    tables: BTreeMap<String, LaneTable>,
+    open: BTreeMap<TopicPartition, Open>,
+    starved_since: Option<Instant>,
+}
+
+/// Whether a lane has more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It takes another step.
+    GoesOn,
+    /// It was told to end.
+    Ended,
+}
+
+struct Open {
+    table: String,
+    position: i64,
+}
+
+impl Lane {
+    /// A lane without topic partitions.
+    pub(super) fn new(
+        ctx: LaneContext,
+        queue: Box<dyn Fetches>,
+        commands: Receiver<LaneCommand>,
+    ) -> Lane {
+        Lane {
+            ctx,
+            queue,
+            commands,
+            tables: BTreeMap::new(),
+            open: BTreeMap::new(),
+            starved_since: None,
+        }
+    }
+
+    /// Takes steps until it is told to end.
+    pub(super) fn run(mut self) {
+        while self.step() == Life::GoesOn {}
+    }
+
+    /// Hears what it is told, then takes what one poll of its queue brings.
+    pub(super) fn step(&mut self) -> Life {
+        if self.hear() == Life::Ended {
+            return Life::Ended;
+        }
+        if self.has_memory() {
+            for fetch in self.queue.poll(POLL) {
+                self.take(fetch);
+            }
+        }
+        Life::GoesOn
+    }
+
+    /// Obeys every command that waits.
+    pub(super) fn hear(&mut self) -> Life {
+        loop {
+            match self.commands.try_recv() {
+                Ok(LaneCommand::Stop) | Err(TryRecvError::Disconnected) => return Life::Ended,
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return Life::GoesOn,
+            }
+        }
+    }
+
+    fn obey(&mut self, command: LaneCommand) {
+        match command {
+            LaneCommand::Open {
+                starts,
+                share,
+                epoch,
+                taken,
+            } => {
+                for (topic_partition, at) in starts {
+                    self.begin(topic_partition, at, &share, &epoch);
+                }
+                if taken.try_send(()).is_err() {
+                    tracing::debug!("the control thread does not wait for this lane any more");
+                }
+            }
+            LaneCommand::Where(reply) => {
+                let open = self.open.iter();
+                let positions = open.map(|(it, open)| (it.clone(), open.position)).collect();
+                if reply.try_send(positions).is_err() {
+                    tracing::debug!("the control thread does not wait for this lane any more");
+                }
+            }
+            LaneCommand::EndEpoch(epoch) => self.end(&epoch),
+            LaneCommand::Seal {
+                table,
+                epoch,
+                reply,
+            } => {
+                let sealed = self.seal(&table, &epoch);
+                // A flusher that went away has dropped its epoch: what was sealed for it is read again.
+                drop(reply.send(sealed));
+            }
+            LaneCommand::Stop => {}
+        }
+    }
+
+    fn begin(
+        &mut self,
+        topic_partition: TopicPartition,
+        at: i64,
+        share: &Arc<Share>,
+        epoch: &Epoch,
+    ) {
+        if !epoch.is_live() {
+            return;
+        }
+        let name = share.name().to_owned();
+        let stale = self
+            .tables
+            .get(&name)
+            .is_none_or(|table| !table.epoch.same_as(epoch));
+        if stale {
+            match share.plan.decoder(&self.ctx.clock) {
+                Ok(decoder) => {
+                    let table = LaneTable {
+                        share: Arc::clone(share),
+                        epoch: epoch.clone(),
+                        decoder,
+                        accumulator: Accumulator::new(epoch.clone()),
+                        encoder: None,
+                        permit: self.ctx.pool.hold(0),
+                        halted: None,
+                    };
+                    self.tables.insert(name.clone(), table);
+                    self.open.retain(|_, open| open.table != name);
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.tell(FromWorker::Halted {
+                        table: name,
+                        epoch: epoch.clone(),
+                        reason,
+                    });
+                    return;
+                }
+            }
+        }
+        self.open.insert(
+            topic_partition,
+            Open {
+                table: name.clone(),
+                position: at,
+            },
+        );
+        self.publish(&name);
+    }
+
+    fn end(&mut self, epoch: &Epoch) {
+        let ended: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|(_, table)| table.epoch.same_as(epoch))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in ended {
+            if let Some(table) = self.tables.remove(&name) {
+                table.share.set_lane(self.ctx.number, LaneState::default());
+            }
+            self.open.retain(|_, open| open.table != name);
+        }
+    }
+
+    /// Whether there is memory for more; a lane that starves for long gives its topic partitions back, so that librdkafka drops what it holds.
+    fn has_memory(&mut self) -> bool {
+        if !self.ctx.pool.is_full() || self.tables.is_empty() {
+            self.starved_since = None;
+            return true;
+        }
+        let now = self.ctx.clock.now();
+        let since = *self.starved_since.get_or_insert(now);
+        for table in self.tables.values() {
+            table.share.wake.notify_one();
+        }
+        if now.since(since) >= STARVED && !self.open.is_empty() {
+            self.starved_since = None;
+            let names: Vec<String> = self.tables.keys().cloned().collect();
+            for name in names {
+                self.park(&name, "memory is full (limits.memory)".to_owned());
+            }
+        }
+        self.ctx.clock.sleep_blocking(Duration::from_millis(5));
+        false
+    }
+
+    fn seal(&mut self, name: &str, epoch: &Epoch) -> Option<Handed> {
+        let table = self
+            .tables
+            .get_mut(name)
+            .filter(|table| table.epoch.same_as(epoch) && epoch.is_live())?;
+        if let Err(reason) = table.take_rows() {
+            self.halt(name, reason);
+            return None;
+        }
+        let mut sealed = table.accumulator.seal();
+        let encoder = table.encoder.take();
+        sealed
+            .permits
+            .push(std::mem::replace(&mut table.permit, self.ctx.pool.hold(0)));
+        self.publish(name);
+        Some(Handed { sealed, encoder })
+    }
+
+    /// Stops taking records of a table for good: a person must decide. What was taken before is still committed.
+    fn halt(&mut self, name: &str, reason: String) {
+        self.open.retain(|_, open| open.table != name);
+        if let Some(table) = self.tables.get_mut(name) {
+            table.halted.get_or_insert(reason);
+        }
+        self.publish(name);
+        if let Some(table) = self.tables.get(name) {
+            table.share.wake.notify_one();
+        }
+    }
+
+    /// Gives a table's topic partitions back to be paused and tried again from their positions.
+    fn park(&mut self, name: &str, reason: String) {
+        let positions: BTreeMap<TopicPartition, i64> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.table == name)
+            .map(|(topic_partition, open)| (topic_partition.clone(), open.position))
+            .collect();
+        self.open.retain(|_, open| open.table != name);
+        self.publish(name);
+        if let Some(epoch) = self.tables.get(name).map(|table| table.epoch.clone())
+            && !positions.is_empty()
+        {
+            self.tell(FromWorker::Parked {
+                table: name.to_owned(),
+                epoch,
+                positions,
+                reason,
+            });
+        }
+    }
+
+    fn tell(&self, message: FromWorker) {
+        // The control thread outlives the lanes; if it is gone, the process is ending.
+        drop(self.ctx.to_control.send(message));
+    }
+
+    /// Shows where this lane stands, and squares the memory it holds.
+    fn publish(&mut self, name: &str) {
+        let number = self.ctx.number;
+        let Some(table) = self.tables.get_mut(name) else {
+            return;
+        };
+        let held = table.held_bytes();
+        table.permit.resize(held);
+        let state = LaneState {
+            rows: table.accumulator.rows(),
+            bytes: held,
+            largest_file_bytes: table
+                .encoder
+                .as_ref()
+                .map_or(0, Encoder::largest_file_bytes),
+            moved: !table.accumulator.is_empty(),
+            oldest_arrival: table.accumulator.oldest_arrival(),
+            oldest_rowless: table.accumulator.oldest_rowless(),
+            positions: self
+                .open
+                .iter()
+                .filter(|(_, open)| open.table == name)
+                .map(|(topic_partition, open)| (topic_partition.clone(), open.position))
+                .collect(),
+            halted: table.halted.clone(),
+        };
+        let settings = &table.share.plan.settings;
+        let full = state.rows >= settings.flush.rows
+            || state.largest_file_bytes >= settings.flush.file_size_bytes;
+        table.share.set_lane(number, state);
+        if full {
+            table.share.wake.notify_one();
+        }
+    }
+}
+
+fn to_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
