@@ -23,7 +23,10 @@ async fn measure(count: usize) -> (u64, f64, f64, f64) {
     let began = Instant::now();
     lake.store.write_checkpoint(&lake.clock).await.unwrap();
     let checkpoint = began.elapsed().as_secs_f64();
-    lake.objects().delete(&Path::from("_delta_log/00000000000000000001.json")).await.unwrap();
+    lake.objects()
+        .delete(&Path::from("_delta_log/00000000000000000001.json"))
+        .await
+        .unwrap();
     let began = Instant::now();
     let mut table = lake.load().await;
     let start = began.elapsed().as_secs_f64();
@@ -34,15 +37,31 @@ async fn measure(count: usize) -> (u64, f64, f64, f64) {
     for _ in 0..60 {
         let from = table.committed(&topic_partition).unwrap();
         let files = lake.stage(from, 3).await;
-        let counts = Counts { rows: 3, ..Counts::default() };
+        let counts = Counts {
+            rows: 3,
+            ..Counts::default()
+        };
         let mut advance = Advance::default();
-        advance.extend(&topic_partition, Span::new(from, from + 3).unwrap(), &counts).unwrap();
-        let append = Append { epoch: Epoch::begin(1), advance, files };
+        advance
+            .extend(
+                &topic_partition,
+                Span::new(from, from + 3).unwrap(),
+                &counts,
+            )
+            .unwrap();
+        let append = Append {
+            epoch: Epoch::begin(1),
+            advance,
+            files,
+        };
         let (before, began) = (faulty.requests(), Instant::now());
         let outcome = table.commit(&append, "shop").await;
         times.push(began.elapsed().as_secs_f64());
         requests = faulty.requests() - before;
-        assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+        assert!(
+            matches!(outcome, CommitOutcome::Committed(_)),
+            "{outcome:?}"
+        );
     }
     times.sort_by(f64::total_cmp);
     (requests, times[30], start, checkpoint)
@@ -53,11 +72,18 @@ async fn a_commit_costs_the_same_at_ten_and_at_two_hundred_thousand_files() {
     let mut all = Vec::new();
     for count in [10, 10_000, 200_000] {
         let (requests, commit, start, checkpoint) = measure(count).await;
-        println!("{count} files: commit {:.3} ms in {requests} requests, cold start {:.3} s, checkpoint proven in {checkpoint:.2} s", commit * 1e3, start);
+        println!(
+            "{count} files: commit {:.3} ms in {requests} requests, cold start {:.3} s, checkpoint proven in {checkpoint:.2} s",
+            commit * 1e3,
+            start
+        );
         assert!(start < 2.0, "cold start on {count} files takes {start} s");
         all.push((requests, commit));
     }
-    assert!(all.iter().all(|(requests, _)| *requests == all[0].0), "{all:?}");
+    assert!(
+        all.iter().all(|(requests, _)| *requests == all[0].0),
+        "{all:?}"
+    );
     // Beyond the noise of a busy machine: growing with the files would be a thousandfold.
     assert!(all[2].1 < all[0].1 * 3.0 + 0.001, "{all:?}");
 }
