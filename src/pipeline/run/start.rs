@@ -79,6 +79,14 @@ impl Run<'_> {
         for flusher in flushers {
             self.runtime.spawn(flusher.run());
         }
+        let shares = control.tables.values();
+        let upkeep = maintain::start(
+            self.config,
+            shares.map(|table| Arc::clone(&table.share)).collect(),
+            &outside.clock,
+            &self.surroundings.metrics,
+            &budget,
+        )?;
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         self.surroundings
             .stop
