@@ -1,18 +1,23 @@
 """Owns one batch: its surroundings, and its end, which is always the same: everybody has caught up within a bound, and the audit is clean. Not its faults (scenarios)."""
 
+import dataclasses
 import random
 import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
-from audit.audit import Report, audit
+import pyarrow.parquet as pq
+
+from audit.audit import Report, audit, live_files
 from audit.compare import json_record
 from components import run_folder
 from live.load import Load
+from live.sink import Sink, json_table
 
-from .fleet import TABLE, Broken, Fleet
+from .fleet import DDL, PROTOCOLS, TABLE, Broken, Fleet
 from .stores import FileStore, Tail
 from .surroundings import Surroundings
 
@@ -75,13 +80,30 @@ class Batch:
         self.tail = Tail(store, TABLE)
 
     def begin(self, protocol: str, instances: int, per_second: int = PER_SECOND, topic_partitions: int = TOPIC_PARTITIONS, topic: dict | None = None, producer: dict | None = None, **table) -> Fleet:
-        """Topic, load and fleet."""
+        """Topic, load and fleet, all of them running."""
         self.kafka.create_topic(self.topic, topic_partitions, **(topic or {}))
-        self.fleet = Fleet(self.folder, self.kafka, self.store, self.topic, instances, protocol, self.pick, **table)
+        self.deploy(protocol, instances, **table)
         self.load = Load(self.kafka, self.topic, topic_partitions, per_second, **(producer or {}))
         self.load.start()
         self.fleet.start()
         return self.fleet
+
+    def deploy(self, protocol: str, instances: int, **table) -> Fleet:
+        """The fleet, not started."""
+        self.fleet = Fleet(self.folder, self.kafka, self.store, self.topic, instances, protocol, self.pick, **table)
+        return self.fleet
+
+    def single(self, **table) -> tuple[Sink, FileStore, str]:
+        """A topic name, a store and an instance for one round."""
+        token = secrets.token_hex(3)
+        folder, topic = self.folder / token, f"{self.topic}.{token}"
+        store = FileStore(folder)
+        sink = Sink(folder / "instance", self.kafka.bootstrap, json_table(TABLE, topic, DDL, target_lag="1s", **table), url=store.url, properties=PROTOCOLS["cooperative"])
+        return sink, store, topic
+
+    def child(self) -> random.Random:
+        """Choices of its own for a thread, so that threads do not take each other's."""
+        return random.Random(self.pick.random())
 
     def run(self, play) -> None:
         """Plays rounds until enough of them met their target. A round says which fault it delivered, or None if it missed."""
@@ -124,6 +146,36 @@ class Batch:
         dump.unlink()
         return self.outcome.report
 
+    def judge_round(self, store, dump: Path, **how) -> None:
+        """Adds one round's own table to the batch's report."""
+        report, total = audit(store.local(TABLE), dump, json_record, **how), self.outcome.report or Report()
+        for count in dataclasses.fields(Report):
+            if count.name != "findings":
+                setattr(total, count.name, getattr(total, count.name) + getattr(report, count.name))
+        for finding in report.findings:
+            total.say(finding)
+        self.outcome.report = total
+
+    @staticmethod
+    def tail_of(store) -> Tail:
+        return Tail(store, TABLE)
+
+    @staticmethod
+    def rows_of(store) -> int:
+        return len(Batch._coordinates(store))
+
+    def coordinates(self) -> set[tuple[int, int]]:
+        """Topic partition and offset of every row of the table."""
+        return set(Batch._coordinates(self.store))
+
+    @staticmethod
+    def _coordinates(store) -> list[tuple[int, int]]:
+        table, found = store.local(TABLE), []
+        for path in live_files(table):
+            columns = pq.ParquetFile(table / unquote(path)).read(["_kafka_partition", "_kafka_offset"])
+            found += zip(columns["_kafka_partition"].to_pylist(), columns["_kafka_offset"].to_pylist())
+        return found
+
     def end(self) -> None:
         """Whatever happened: nothing of this batch goes on, and what was said is counted."""
         if self.load and self.load.is_alive():
@@ -133,3 +185,14 @@ class Batch:
             self.outcome.counts.update(self.fleet.counts())
             if self.outcome.counts["panics"] and not self.outcome.failure:
                 self.outcome.failure = f"{self.outcome.counts['panics']} panics"
+            if not self.outcome.is_clean:
+                self._keep_words()
+
+    def _keep_words(self) -> None:
+        """What the instances said outlives the run folder, if the batch failed."""
+        kept = run_folder().parent / f"failed-{self.outcome.scenario}-{self.outcome.variant}-{self.folder.name[-6:]}"
+        for file in sorted(self.folder.rglob("stderr-*"), key=lambda file: file.stat().st_mtime):
+            kept.mkdir(exist_ok=True)
+            with (kept / f"{file.parent.name}.log").open("a") as words:
+                words.write(file.read_text(errors="replace"))
+        self.outcome.say(f"what the instances said is in {kept}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import rounds
+from . import responses, rounds, topics
 from .fleet import PROTOCOLS
 
 
@@ -26,5 +26,12 @@ ALL = {
         Scenario("kill", rounds.kill, tuple(PROTOCOLS), 30),
         Scenario("stop", rounds.stop, tuple(PROTOCOLS), 15),
         Scenario("join-leave", rounds.join_leave, tuple(PROTOCOLS), 15),
+        Scenario("lost-responses", responses.lost_responses, tuple(responses.MODES), 500),
+        Scenario("transactions", topics.transactions, ("cooperative",), 200),
+        Scenario("hanging", topics.hanging, ("cooperative",), 10),
+        Scenario("compacted", topics.compacted, ("cooperative",), 10),
+        Scenario("retention", topics.retention, ("while it is down", "while it runs", "config says continue"), 9),
+        Scenario("recreated", topics.recreated, ("while it is down", "while it runs", "config says continue"), 9),
+        Scenario("growth", topics.growth, tuple(PROTOCOLS), 9),
     ]
 }

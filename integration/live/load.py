@@ -36,14 +36,18 @@ class Load(threading.Thread):
         except Exception as error:
             self.failures.append(error)
 
+    def payload(self, number: int) -> tuple[bytes | None, bytes | None]:
+        """Key and value of a record."""
+        return None, b'{"seq": %d, "text": "record %d", "amount": "%d.25"}' % (number, number, number % 1000)
+
     def _produce(self) -> None:
         started = time.monotonic()
         while not self._enough.is_set():
             due = int((time.monotonic() - started) * self.per_second)
             while self.count < due:
                 number = self.count
-                payload = b'{"seq": %d, "text": "record %d", "amount": "%d.25"}' % (number, number, number % 1000)
-                self.producer.produce(self.topic, payload, partition=number % self.partitions, on_delivery=self._delivered)
+                key, value = self.payload(number)
+                self.producer.produce(self.topic, value, key, number % self.partitions, self._delivered)
                 self.count += 1
             self.producer.poll(0.01)
         assert self.producer.flush(60) == 0

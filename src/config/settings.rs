@@ -147,6 +147,27 @@ pub struct Table {
     pub properties: BTreeMap<String, String>,
     /// Commits between two checkpoints; `None` follows the table's `delta.checkpointInterval`, else 100.
     pub checkpoint_every_commits: Option<u64>,
+    /// The order of rows in compacted files.
+    pub sort_by: Vec<String>,
+    /// What keeps the table fast.
+    pub maintenance: Maintenance,
+}
+
+/// What keeps a table fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Maintenance {
+    /// The size that merged files should have.
+    pub target_file_bytes: u64,
+    /// How many files of one size are worth merging.
+    pub min_files: u64,
+    /// Younger files are left alone.
+    pub cold_after: Duration,
+    /// How long entries of the log are kept.
+    pub log_retention: Duration,
+    /// How long files stay that no newer version needs.
+    pub vacuum_older_than: Duration,
+    /// How often they are looked for.
+    pub vacuum_interval: Duration,
 }
 
 /// The format of values.

@@ -51,6 +51,11 @@ pub(super) fn objects(storage: &Storage, table: &Table) -> Result<Arc<dyn Object
         .objects())
 }
 
+/// The store of one table, as maintenance needs it.
+pub(super) fn table_store(storage: &Storage, table: &Table) -> Result<delta::TableStore, Failure> {
+    store(storage)?.table(&table.path).map_err(of_table)
+}
+
 /// Checks that the store is there and that its put-if-absent is real.
 pub(super) fn probe(storage: &Storage, patience: &Patience) -> Result<(), Failure> {
     let store = store(storage)?;

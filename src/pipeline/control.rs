@@ -75,6 +75,8 @@ pub(super) struct Control {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pending: Option<Pending>,
+    /// Opened in their lanes and still paused, because librdkafka could not seek them yet.
+    pub(super) unsought: BTreeMap<TopicPartition, i64>,
     pub(super) epochs: u64,
     pub(super) trouble: Option<(Instant, String)>,
     pub(super) ledger: Ledger,
@@ -121,6 +123,7 @@ impl Control {
         }
         self.answer_assignment()?;
         self.retry_parked()?;
+        self.seek_rest()?;
         self.reopen_due();
         Ok(())
     }
@@ -329,10 +332,10 @@ impl Control {
     ) -> Result<(), Error> {
         let retained = self.group.retained(changed);
         // A pause of ours outlasts librdkafka's, so that nothing is fetched from the wrong place; and it makes the positions final.
-        self.group.pause(&retained)?;
+        self.pause(&retained)?;
         let positions = self.positions_of(&retained)?;
         change(self.group.as_mut())?;
-        Ok(self.group.resume_at(&positions)?)
+        self.resume_at(&positions)
     }
 
     /// Where lanes go on with these. Left out is what they have given back: that waits for its table or its retry, paused.
@@ -358,7 +361,27 @@ impl Control {
     /// Lets paused topic partitions be read on from these offsets.
     fn resume(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
         self.open_lanes(starts)?;
-        Ok(self.group.resume_at(starts)?)
+        self.resume_at(starts)
+    }
+
+    fn resume_at(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+        self.unsought.retain(|it, _| !starts.contains_key(it));
+        self.unsought.extend(self.group.resume_at(starts)?);
+        Ok(())
+    }
+
+    fn seek_rest(&mut self) -> Result<(), Error> {
+        if self.unsought.is_empty() {
+            return Ok(());
+        }
+        self.unsought = self.group.resume_at(&self.unsought)?;
+        Ok(())
+    }
+
+    /// Stops fetching these, also those that were about to be resumed.
+    fn pause(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
+        self.unsought.retain(|it, _| !all.contains(it));
+        Ok(self.group.pause(all)?)
     }
 
     /// Losing topic partitions ends the epoch of their tables (EPOCH-1); what they keep is read again from a fresh table.
@@ -373,6 +396,10 @@ impl Control {
                     table.owned.remove(it);
                 });
                 table.parked.clear();
+                if table.owned.is_empty() {
+                    // The next assignment begins an epoch of its own.
+                    table.reopen_at = None;
+                }
             }
         }
         if let Some(pending) = &mut self.pending {
@@ -388,7 +415,8 @@ impl Control {
             .filter_map(|name| self.tables.get(name))
             .flat_map(|table| table.owned.iter().cloned())
             .collect();
-        self.group.pause(&kept)?;
+        self.pause(&kept)?;
+        self.unsought.retain(|it, _| !all.contains(it));
         self.beside_retained(all, |group| group.acknowledge(all))?;
         for topic_partition in all {
             self.show_owned(topic_partition, false);
@@ -537,7 +565,7 @@ impl Control {
         table.reopen_at = Some(self.clock.now().after(back_off(
             u32::try_from(times).unwrap_or(0).saturating_sub(1),
         )));
-        Ok(self.group.pause(&paused)?)
+        self.pause(&paused)
     }
 
     fn halted(&mut self, name: &str, epoch: &Epoch, reason: String) -> Result<(), Error> {
@@ -555,7 +583,7 @@ impl Control {
         table.suspended = Some(reason);
         table.parked.clear();
         let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
-        Ok(self.group.pause(&paused)?)
+        self.pause(&paused)
     }
 
     fn park(
@@ -572,7 +600,7 @@ impl Control {
         self.status
             .set_trouble(Some(format!("table `{name}`: {reason}")));
         let all: Vec<TopicPartition> = positions.keys().cloned().collect();
-        self.group.pause(&all)?;
+        self.pause(&all)?;
         let until = self.clock.now().after(Duration::from_secs(1));
         if let Some(table) = self.tables.get_mut(name) {
             table.parked.push(Parked {

@@ -34,8 +34,11 @@ pub trait Member: Debug {
     fn retained(&self, changed: &[TopicPartition]) -> Vec<TopicPartition>;
     /// Answers a revocation: from here on others may own these.
     fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<(), Error>;
-    /// Lets paused topic partitions be fetched again, from these offsets.
-    fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error>;
+    /// Lets paused topic partitions be fetched again, from these offsets; answers those that stay paused because they cannot be sought yet.
+    fn resume_at(
+        &self,
+        starts: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error>;
     /// Stops fetching these; what was fetched is dropped.
     fn pause(&self, all: &[TopicPartition]) -> Result<(), Error>;
     /// Tells the group where the tables stand; information only (OFF-5).
@@ -92,7 +95,10 @@ impl Member for Group {
         Group::acknowledge(self, revoked)
     }
 
-    fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+    fn resume_at(
+        &self,
+        starts: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
         Group::resume_at(self, starts)
     }
 

@@ -504,21 +504,34 @@ impl Member for ScriptedMember {
         Ok(())
     }
 
-    fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
-        let mut cluster = self.broker.lock();
-        cluster.note(&format!("member {} resumes {starts:?}", self.life));
+    fn resume_at(
+        &self,
+        starts: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let mut guard = self.broker.lock();
+        let cluster = &mut *guard;
+        let mut unsought = starts.clone();
         if let Some(life) = cluster.members.get_mut(&self.life) {
-            for (it, offset) in starts {
-                if let Some(fetching) = life.fetching.get_mut(&it.number) {
+            // What is not assigned cannot be sought, nor can what librdkafka is busy with.
+            unsought.retain(|it, offset| match life.fetching.get_mut(&it.number) {
+                Some(fetching) if !cluster.random.per_mille(50) => {
                     *fetching = Fetching {
                         position: *offset,
                         is_paused: false,
                         end_told: None,
                     };
+                    false
                 }
-            }
+                Some(_) | None => true,
+            });
         }
-        Ok(())
+        if !starts.is_empty() {
+            cluster.note(&format!(
+                "member {} resumes {starts:?} but for {unsought:?}",
+                self.life
+            ));
+        }
+        Ok(unsought)
     }
 
     fn pause(&self, all: &[TopicPartition]) -> Result<(), Error> {

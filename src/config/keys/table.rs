@@ -230,9 +230,13 @@ pub(super) const KEYS: &[Key] = &[
         Default::Value("[]"),
         "Table partition columns: a column, or `name = transform(column)` with year, month, date, hour, bucket(n, column) or truncate(n, column), such as `day = date(ordered_at)`.",
     ),
-    Key::new("tables[].sort_by", Kind::Later("list of columns"), Default::Value("[]"), "The order of rows in compacted files.")
-        .example("[ordered_at]")
-        .not_yet("remove it; rows keep the order of their topic partition"),
+    Key::new(
+        "tables[].sort_by",
+        Kind::Texts,
+        Default::Value("[]"),
+        "The order of rows in compacted files: columns, ascending. As many rows as fit into maintenance's share of memory are sorted at a time.",
+    )
+    .example("[ordered_at]"),
     Key::new("tables[].metadata", Kind::Section, Default::Implied("the defaults below"), "The Kafka columns; topic, partition and offset are always there."),
     Key::new("tables[].metadata.prefix", Kind::Text, Default::Value("_kafka_"), "What their names begin with; letters, digits and `_`."),
     Key::new("tables[].metadata.include", Kind::Choices(METADATA), Default::Value("[timestamp]"), "Further ones, in this order."),
@@ -274,9 +278,15 @@ pub(super) const KEYS: &[Key] = &[
         "Delta table properties, set at creation: `delta.appendOnly`, `delta.checkpointInterval`, `delta.logRetentionDuration`, `delta.deletedFileRetentionDuration`, `delta.dataSkippingNumIndexedCols` and your own.",
     ),
     Key::new("tables[].maintenance", Kind::Section, Default::Implied("the defaults below"), "What keeps the table fast."),
-    Key::new("tables[].maintenance.compaction", Kind::Later("mapping: target_file_size, min_files, cold_after"), Default::Implied("{ target_file_size: 256MiB, min_files: 8, cold_after: 5m }"), "Merges small files.")
-        .example("{ target_file_size: 256MiB, min_files: 8, cold_after: 5m }")
-        .not_yet("remove it, and run an engine's OPTIMIZE, which may run beside the sink"),
+    Key::new("tables[].maintenance.compaction", Kind::Section, Default::Implied("the defaults below"), "Merges small files, beside ingest and other engines."),
+    Key::new("tables[].maintenance.compaction.target_file_size", Kind::Size(64 * KIB, 16 * GIB), Default::Value("256MiB"), "The size that merged files should have."),
+    Key::new("tables[].maintenance.compaction.min_files", Kind::Integer(2, 1000), Default::Value("8"), "How many files of one size are worth merging. More means fewer rewrites and more small files."),
+    Key::new(
+        "tables[].maintenance.compaction.cold_after",
+        Kind::Duration(100, 30 * DAY_MS),
+        Default::Value("5m"),
+        "Younger files are left alone; a table partition that is quiet for twelve times as long is merged to its end.",
+    ),
     Key::new(
         "tables[].maintenance.checkpoint_every_commits",
         Kind::Integer(1, 1_000_000),
@@ -284,10 +294,18 @@ pub(super) const KEYS: &[Key] = &[
         "Commits between two checkpoints of the Delta log.",
     )
     .example("100"),
-    Key::new("tables[].maintenance.log_retention", Kind::Later("duration"), Default::Implied("30d"), "How long entries of the Delta log are kept.")
-        .example("30d")
-        .not_yet("remove it; the sink deletes no log entry"),
-    Key::new("tables[].maintenance.vacuum", Kind::Later("mapping: older_than, interval"), Default::Implied("{ older_than: 7d, interval: 1d }"), "Deletes files that no version needs.")
-        .example("{ older_than: 7d, interval: 1d }")
-        .not_yet("remove it, and run an engine's VACUUM, which may run beside the sink"),
+    Key::new(
+        "tables[].maintenance.log_retention",
+        Kind::Duration(3_600_000, 3650 * DAY_MS),
+        Default::Value("30d"),
+        "How long entries of the Delta log are kept, by the store's time stamps; longer where the table's `delta.logRetentionDuration` says so.",
+    ),
+    Key::new("tables[].maintenance.vacuum", Kind::Section, Default::Implied("the defaults below"), "Deletes data files that no version needs, by the store's time stamps."),
+    Key::new(
+        "tables[].maintenance.vacuum.older_than",
+        Kind::Duration(3_600_000, 3650 * DAY_MS),
+        Default::Value("7d"),
+        "How long files stay that no newer version needs; at least 1h, and longer where the table's `delta.deletedFileRetentionDuration` says so.",
+    ),
+    Key::new("tables[].maintenance.vacuum.interval", Kind::Duration(60_000, 365 * DAY_MS), Default::Value("1d"), "How often."),
 ];

@@ -7,7 +7,8 @@ use crate::config::problem::{Findings, one_of, suggestion};
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    ErrorMode, Flush, Metadata, MetadataColumn, PartitionField, Start, Table, Tombstones,
+    ErrorMode, Flush, Maintenance, Metadata, MetadataColumn, PartitionField, Start, Table,
+    Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -57,6 +58,12 @@ pub(super) fn resolve(
         errors: errors?,
         properties: properties?,
         checkpoint_every_commits: section.number("maintenance.checkpoint_every_commits"),
+        sort_by: section
+            .texts("sort_by")?
+            .iter()
+            .map(|text| text.text.clone())
+            .collect(),
+        maintenance: maintenance(section)?,
     })
 }
 
@@ -175,6 +182,17 @@ fn flush(section: &Section) -> Option<Flush> {
     Some(Flush {
         file_size_bytes: section.number("flush.file_size")?,
         rows: section.number("flush.rows")?,
+    })
+}
+
+fn maintenance(section: &Section) -> Option<Maintenance> {
+    Some(Maintenance {
+        target_file_bytes: section.number("maintenance.compaction.target_file_size")?,
+        min_files: section.number("maintenance.compaction.min_files")?,
+        cold_after: section.duration("maintenance.compaction.cold_after")?,
+        log_retention: section.duration("maintenance.log_retention")?,
+        vacuum_older_than: section.duration("maintenance.vacuum.older_than")?,
+        vacuum_interval: section.duration("maintenance.vacuum.interval")?,
     })
 }
 

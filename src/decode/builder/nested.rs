@@ -8,7 +8,7 @@ use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use super::leaf::{Bytes, offset};
+use super::leaf::{Bytes, offset, renew_offsets};
 use super::validity::Validity;
 use super::{Column, mismatch};
 use crate::decode::reject::{Code, Fault, Outcome, Shown};
@@ -132,10 +132,7 @@ impl List {
     }
 
     pub(super) fn finish(&mut self, item: &FieldRef) -> Result<ArrayRef, ArrowError> {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(
-            &mut self.offsets,
-            vec![0],
-        )));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(renew_offsets(&mut self.offsets)));
         let values = self.item.finish(item.data_type())?;
         Ok(Arc::new(ListArray::try_new(
             Arc::clone(item),
@@ -237,10 +234,7 @@ impl Map {
         let Some(value) = fields.get(1) else {
             return Err(mismatch(entries.data_type()));
         };
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(
-            &mut self.offsets,
-            vec![0],
-        )));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(renew_offsets(&mut self.offsets)));
         let arrays = vec![
             self.keys.finish_text()?,
             self.values.finish(value.data_type())?,

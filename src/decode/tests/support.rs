@@ -44,6 +44,15 @@ pub(super) fn table(value: Value) -> Table {
         errors: ErrorMode::Skip,
         properties: BTreeMap::new(),
         checkpoint_every_commits: None,
+        sort_by: Vec::new(),
+        maintenance: crate::config::settings::Maintenance {
+            target_file_bytes: 1,
+            min_files: 2,
+            cold_after: Duration::ZERO,
+            log_retention: Duration::ZERO,
+            vacuum_older_than: Duration::ZERO,
+            vacuum_interval: Duration::ZERO,
+        },
     }
 }
 

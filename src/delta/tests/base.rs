@@ -52,7 +52,7 @@ async fn advance_to(store: &TableStore, clock: &Clock, number: i32, version: u64
 /// What a clean-up leaves of a log at version 9: a checkpoint and the last entry.
 async fn clean_up(store: &TableStore, clock: &Clock, objects: &Arc<dyn ObjectStore>) {
     advance_to(store, clock, 1, 9).await;
-    store.write_checkpoint().await.unwrap();
+    store.write_checkpoint(clock).await.unwrap();
     remove(objects, |name| {
         name.ends_with(".json") && name < "00000000000000000009.json"
     })
@@ -231,7 +231,7 @@ async fn commit_2_an_old_checkpoint_does_not_stand_for_a_base_once_there_is_a_ne
     let store = rival(&lake);
     lake.create().await;
     advance_to(&store, &lake.clock, 1, 5).await;
-    store.write_checkpoint().await.unwrap();
+    store.write_checkpoint(&lake.clock).await.unwrap();
     remove(&lake.inner(), |name| {
         name.ends_with(".json") && name <= "00000000000000000005.json"
     })

@@ -6,15 +6,15 @@ mod flush;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::buffer::flush_policy::{self, BufferState, Decision, FlushEstimate, Limits};
 use crate::clock::{Clock, Instant};
 use crate::delta::Table;
-use crate::maintenance::checkpoint::Checkpoints;
 use crate::model::epoch::Epoch;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
@@ -53,7 +53,6 @@ pub(super) struct Flusher {
     pub(super) lookup: Arc<dyn Questions>,
     /// Flush as soon as owned topic partitions have reached these.
     pub(super) targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
-    pub(super) checkpoints: Arc<Mutex<Checkpoints>>,
     pub(super) app_name: String,
     pub(super) state: FlushState,
 }
@@ -202,6 +201,9 @@ impl Flusher {
 
     fn show_table(&self) {
         let committed = all_committed(&self.table);
+        self.share
+            .version
+            .fetch_max(self.table.version(), Ordering::SeqCst);
         self.status.table(self.share.name(), |status| {
             status.version = Some(self.table.version());
             status.valid_through_ms = self.table.valid_through_ms().or(status.valid_through_ms);

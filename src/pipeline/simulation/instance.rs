@@ -160,6 +160,7 @@ impl Instance {
             status: Status::default(),
             metrics: Arc::new(Metrics::new("simulation")),
             pool: Pool::new(with.pool_bytes),
+            batch_bytes: 1 << 16,
             targets: None,
             app_name: "simulation".to_owned(),
         });
