@@ -14,6 +14,8 @@ use crate::testing::random::Random;
 use crate::testing::timeline::Timeline;
 use crate::testing::trace::Trace;
 
+/// The topic that there is.
+const TOPIC: &str = "events";
 /// A member that has not polled for so long is expelled.
 const SESSION_MS: u64 = 10_000;
 /// A member that owes an answer for so long is expelled.
@@ -96,7 +98,6 @@ struct Fetching {
 impl Broker {
     /// A cluster with one topic.
     pub fn new(
-        topic: &str,
         partitions: usize,
         protocol: Protocol,
         random: Random,
@@ -104,7 +105,7 @@ impl Broker {
         trace: &Trace,
     ) -> Self {
         Broker(Arc::new(Mutex::new(Cluster {
-            topic: Arc::from(topic),
+            topic: Arc::from(TOPIC),
             protocol,
             random,
             timeline: timeline.clone(),
