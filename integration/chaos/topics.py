@@ -6,10 +6,9 @@ import time
 from confluent_kafka import TopicPartition
 
 from audit.audit import read_dump
-from live.sink import lakeward
 
 from .batch import TOPIC_PARTITIONS, Batch
-from .fleet import TABLE, Broken
+from .fleet import Broken, resume
 from .producers import Keyed, Transactions, write_dump
 
 INSTANCES = 2
@@ -150,7 +149,7 @@ def retention(batch: Batch, variant: str) -> None:
         else:
             life.refused("retention overtook the sink", *(f"[{start}, {end})" for start, end in list(holes.values())[:1]))
             life.expect_unmoved()
-            life.command("resume", "--table", TABLE).expect(0)
+            life.resume()
             life.catch_up()
         life.judge(before)
         return "deleted before it was read"
@@ -179,7 +178,7 @@ def recreated(batch: Batch, variant: str) -> None:
         if variant != "config says continue":
             life.refused("deleted and created again")
             life.expect_unmoved()
-            life.command("resume", "--table", TABLE).expect(0)
+            life.resume()
         life.catch_up()
         if (rows := batch.rows_of(life.store)) != (200 + again) * life.partitions:
             raise Broken(f"the table has {rows} rows, both lives of the topic together {(200 + again) * life.partitions}")
@@ -227,8 +226,8 @@ class _Life:
     def produce(self, each: int) -> None:
         self.kafka.produce(self.topic, (b'{"seq": %d, "text": "t", "amount": "1.25"}' % number for number in range(each * self.partitions)), self.partitions)
 
-    def command(self, *argv):
-        return lakeward(argv[0], "-c", self.sink.config, *argv[1:], folder=self.sink.folder)
+    def resume(self) -> None:
+        resume(self.sink)
 
     def catch_up(self) -> None:
         ended = self.sink.until_caught_up()
