@@ -45,9 +45,11 @@ fn may_name(room: &str) -> Option<Vec<&'static str>> {
 const OWNED: &[(&str, &[&str])] = &[
     // The demo's embedded broker is librdkafka's own, and only the demo produces.
     ("rdkafka", &["source", "ops/demo"]),
-    ("deltalake", &["delta", "maintenance"]),
+    ("deltalake", &["delta"]),
+    ("delta_kernel", &["delta"]),
     ("saphyr", &["config"]),
     ("apache_avro", &["decode"]),
+    ("protox", &["decode"]),
     ("reqwest", &["decode"]),
     ("clap", &["ops"]),
     ("axum", &["ops"]),

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use crate::delta::actions::{Entry, Metadata, Txn};
 use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
 use crate::delta::error::Error;
+use crate::delta::rewrite;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
-use crate::model::commit::Append;
+use crate::model::commit::{Append, Rewrite};
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
 
@@ -22,6 +23,8 @@ pub(crate) enum Change<'a> {
     Append { append: &'a Append, name: &'a str },
     /// Topics or topic partitions that are new to the table.
     Begin(&'a [TopicStart]),
+    /// The same rows in other files.
+    Rewrite(&'a Rewrite),
 }
 
 /// What a change means on a base.
@@ -55,6 +58,9 @@ impl Change<'_> {
                 plan_append(table, append, name, info(id, started_ms)).map(Plan::Put)
             }
             Change::Begin(starts) => plan_begin(table, starts, info(id, started_ms)),
+            Change::Rewrite(rewrite) => {
+                rewrite::entry(rewrite, info(id, started_ms), started_ms).map(Plan::Put)
+            }
         }
     }
 
@@ -62,14 +68,21 @@ impl Change<'_> {
     pub(crate) fn may_start(&self) -> bool {
         match self {
             Change::Append { append, .. } => append.epoch.is_live(),
-            Change::Begin(_) => true,
+            Change::Begin(_) | Change::Rewrite(_) => true,
         }
+    }
+
+    /// Whether it rests on files that only the entries since its base can vouch for: a base that must be taken afresh says nothing about them.
+    pub(crate) fn rests_on_files(&self) -> bool {
+        matches!(self, Change::Rewrite(_))
     }
 
     /// Whether somebody else's commit on top of `base` excludes the change for good, whatever the offsets are now.
     pub(crate) fn excluded_by(&self, base: &State, entry: &Entry) -> Option<Refusal> {
-        let Change::Append { append, .. } = self else {
-            return None;
+        let append = match self {
+            Change::Append { append, .. } => append,
+            Change::Rewrite(rewrite) => return rewrite::excluded_by(rewrite, base, entry),
+            Change::Begin(_) => return None,
         };
         let moved = steps(append)
             .map(|(topic_partition, _)| topic_partition)
@@ -105,6 +118,7 @@ impl Change<'_> {
         }
         match self {
             Change::Append { append, .. } => check_append(table, append),
+            Change::Rewrite(_) => check_files(table),
             Change::Begin(starts) => starts
                 .iter()
                 .try_for_each(|start| check_known(base, &start.topic))
@@ -129,13 +143,7 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
         ));
     }
     if !append.files.is_empty() {
-        schema::covers(&base.shape.schema, &handed_out.shape.schema, "")
-            .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
-        if base.shape.metadata.partition_columns != handed_out.shape.metadata.partition_columns {
-            return Err(Refusal::Conflict(
-                "the table partition columns changed".to_owned(),
-            ));
-        }
+        check_files(table)?;
     }
     for (topic_partition, step) in steps(append) {
         let incarnation = base.shape.sources.incarnation(topic_partition);
@@ -157,6 +165,19 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
                 step.span.start()
             )));
         }
+    }
+    Ok(())
+}
+
+/// Files written for the table as it was handed out must still be files of it.
+fn check_files(table: &Table) -> Result<(), Refusal> {
+    let (base, handed_out) = (&table.state, &table.handed_out);
+    schema::covers(&base.shape.schema, &handed_out.shape.schema, "")
+        .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
+    if base.shape.metadata.partition_columns != handed_out.shape.metadata.partition_columns {
+        return Err(Refusal::Conflict(
+            "the table partition columns changed".to_owned(),
+        ));
     }
     Ok(())
 }

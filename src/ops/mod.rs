@@ -6,6 +6,7 @@ mod exit;
 mod http;
 mod kafka;
 mod logging;
+mod maintain;
 mod offsets;
 mod output;
 mod progress;
@@ -46,7 +47,12 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
     if let Some(refusal) = cli.command.refusal() {
         return Err(refusal);
     }
-    let default = if matches!(cli.command, Command::Run(_)) {
+    let is_resident = match &cli.command {
+        Command::Run(_) => true,
+        Command::Maintain(request) => !request.once && !request.dry_run,
+        _ => false,
+    };
+    let default = if is_resident {
         Default::Lifecycle
     } else {
         Default::Trouble
@@ -59,11 +65,11 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
         Command::Validate(request) => validate::validate(&request, &patience),
         Command::Offsets(Offsets::Show(request)) => offsets::show(&request, &patience),
         Command::Verify(request) => verify::verify(&request, &patience),
+        Command::Maintain(request) => maintain::maintain(&request, &patience),
         Command::Reference(request) => reference::print(request.page),
         Command::Offsets(Offsets::Set(_))
         | Command::Plan(_)
         | Command::Resume(_)
-        | Command::Maintain(_)
         | Command::Dlq(_) => Err(Failure::bug("a command that does not exist was accepted")),
     }
 }

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::maintenance::checkpoint::Checkpoints;
 use crate::metrics::Metrics;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
@@ -37,6 +36,8 @@ pub(super) struct Parts {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pool: Pool,
+    /// The size at which a lane makes a batch of decoded rows.
+    pub(super) batch_bytes: usize,
     pub(super) targets: Option<Targets>,
     pub(super) app_name: String,
 }
@@ -71,6 +72,7 @@ pub(super) fn assemble(parts: Parts) -> Assembly {
         let ctx = LaneContext {
             number,
             pool: parts.pool.clone(),
+            batch_bytes: parts.batch_bytes,
             clock: parts.clock.clone(),
             status: parts.status.clone(),
             to_control: to_control.clone(),
@@ -117,12 +119,6 @@ fn add_table(control: &mut Control, planned: Planned, shared: &TableParts) -> Fl
         control.ledger.clone(),
     ));
     let (commands, inbox) = mpsc::channel(64);
-    let every = share.plan.settings.checkpoint_every_commits;
-    let checkpoints = Checkpoints::new(
-        share.plan.store.clone(),
-        every,
-        planned.table.property("delta.checkpointInterval"),
-    );
     let flusher = Flusher {
         share: Arc::clone(&share),
         table: planned.table,
@@ -132,7 +128,6 @@ fn add_table(control: &mut Control, planned: Planned, shared: &TableParts) -> Fl
         clock: control.clock.clone(),
         status: control.status.clone(),
         pool: shared.pool.clone(),
-        checkpoints: Arc::new(Mutex::new(checkpoints)),
         lookup: Arc::clone(&shared.lookup),
         targets: shared.targets.clone(),
         app_name: shared.app_name.clone(),

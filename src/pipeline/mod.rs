@@ -8,6 +8,7 @@ mod control;
 mod error;
 mod flusher;
 mod lane;
+mod maintain;
 mod plan;
 mod run;
 mod share;

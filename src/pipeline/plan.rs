@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::clock::Clock;
 use crate::config::settings;
@@ -138,12 +138,7 @@ fn lay_out(
     settings: &settings::Table,
     resolved: &Resolved,
 ) -> Result<(SchemaRef, Layout, Creation), writer::Error> {
-    let mut fields: Vec<Field> = resolved
-        .fields
-        .iter()
-        .map(|field| field.as_ref().clone())
-        .collect();
-    fields.extend(decode::metadata_fields(&settings.metadata));
+    let mut fields = resolved.columns(settings);
     let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
     fields.extend(writer::placement::derived_fields(
         &settings.partition_by,

@@ -17,7 +17,7 @@ use crate::source::error::{Error, words};
 use crate::source::native::LaneQueue;
 
 /// Records that a lane takes at a time; enough to make the cost per call vanish, small enough to stay in cache.
-const BATCH: usize = 8192;
+const BATCH: usize = 2048;
 
 /// How long librdkafka's own thread may take to hear a seek; no broker is asked.
 const SEEK_LIMIT: Duration = Duration::from_secs(1);
@@ -27,6 +27,8 @@ const SEEK_LIMIT: Duration = Duration::from_secs(1);
 pub struct Shares {
     /// Fetched and not yet polled, for each lane's queue, in KiB.
     pub queue_kbytes: u64,
+    /// Messages fetched and not yet polled, from which a lane's queue counts as full.
+    pub queue_messages: u64,
     /// One topic partition's part of a fetch response, in bytes; a larger record batch still passes whole.
     pub topic_partition_bytes: u64,
     /// One fetch response from one broker, in bytes.
@@ -309,9 +311,19 @@ fn group_config(kafka: &Kafka, shares: Shares) -> ClientConfig {
         "queued.max.messages.kbytes",
         shares.queue_kbytes.clamp(1, 2_097_151).to_string(),
     );
-    config.set("queued.min.messages", "1000000");
+    // Each message costs librdkafka a kibibyte that the bound above does not see. A full queue is looked at again soon: it is small, and the default is a second.
+    config.set("fetch.queue.backoff.ms", "5");
+    config.set(
+        "queued.min.messages",
+        shares.queue_messages.clamp(1, 10_000_000).to_string(),
+    );
     let response_bytes = shares.response_bytes.clamp(64 * 1024, 512 * 1024 * 1024);
     config.set("fetch.max.bytes", response_bytes.to_string());
+    // Only producers mind it, but librdkafka refuses a smaller response than this.
+    config.set(
+        "message.max.bytes",
+        response_bytes.min(1_000_000).to_string(),
+    );
     config.set(
         "fetch.message.max.bytes",
         shares
@@ -372,6 +384,7 @@ mod tests {
         };
         let shares = Shares {
             queue_kbytes: 1024,
+            queue_messages: 1000,
             topic_partition_bytes: 65_536,
             response_bytes: 1_048_576,
         };

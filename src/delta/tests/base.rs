@@ -52,7 +52,7 @@ async fn advance_to(store: &TableStore, clock: &Clock, number: i32, version: u64
 /// What a clean-up leaves of a log at version 9: a checkpoint and the last entry.
 async fn clean_up(store: &TableStore, clock: &Clock, objects: &Arc<dyn ObjectStore>) {
     advance_to(store, clock, 1, 9).await;
-    store.write_checkpoint().await.unwrap();
+    store.write_checkpoint(clock).await.unwrap();
     remove(objects, |name| {
         name.ends_with(".json") && name < "00000000000000000009.json"
     })

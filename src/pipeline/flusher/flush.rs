@@ -51,7 +51,7 @@ impl Flusher {
                 self.state.estimate.observe(self.clock.now().since(began));
                 self.share.superseded.store(0, Ordering::SeqCst);
                 tracing::debug!(table = self.share.name(), version, reason, "committed");
-                self.checkpoint_when_due(version);
+                self.share.version.fetch_max(version, Ordering::SeqCst);
             }
             Err(Failed::Epoch { reason, superseded }) => {
                 epoch.end();
@@ -252,26 +252,5 @@ impl Flusher {
         self.status.set_trouble(None);
         // A report is information only: when the control thread is busy, the next commit reports more.
         drop(self.to_control.try_send(FromWorker::Committed { offsets }));
-    }
-
-    /// Sees to checkpoints beside ingest; one at a time, never waited for, their failure never the commit's.
-    fn checkpoint_when_due(&self, version: u64) {
-        let (checkpoints, name) = (Arc::clone(&self.checkpoints), self.share.name().to_owned());
-        // A simulation has no runtime; there, foreign engines write the checkpoints.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(async move {
-            let Ok(mut checkpoints) = checkpoints.try_lock() else {
-                return;
-            };
-            match checkpoints.checkpoint_if_due(version).await {
-                Ok(Some(version)) => tracing::info!(table = name, version, "checkpoint written"),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(table = name, version, %error, "a checkpoint was not written; it is tried again at the next commit")
-                }
-            }
-        });
     }
 }

@@ -6,15 +6,15 @@ mod flush;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::buffer::flush_policy::{self, BufferState, Decision, FlushEstimate, Limits};
 use crate::clock::{Clock, Instant};
 use crate::delta::Table;
-use crate::maintenance::checkpoint::Checkpoints;
 use crate::model::epoch::Epoch;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
@@ -26,8 +26,6 @@ use crate::source::Questions;
 
 /// How often an idle table is looked at.
 const IDLE: Duration = Duration::from_millis(200);
-/// How long a drain waits for a checkpoint that is being written.
-const CHECKPOINT_ENDS: Duration = Duration::from_secs(20);
 
 /// What the flusher is told.
 pub(super) enum FlusherCommand {
@@ -55,7 +53,6 @@ pub(super) struct Flusher {
     pub(super) lookup: Arc<dyn Questions>,
     /// Flush as soon as owned topic partitions have reached these.
     pub(super) targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
-    pub(super) checkpoints: Arc<Mutex<Checkpoints>>,
     pub(super) app_name: String,
     pub(super) state: FlushState,
 }
@@ -65,8 +62,6 @@ pub(super) struct Flusher {
 pub(super) struct FlushState {
     epoch: Option<Epoch>,
     estimate: FlushEstimate,
-    /// Held once drained.
-    no_checkpoints: Option<OwnedMutexGuard<Checkpoints>>,
 }
 
 /// What to do next about this table's buffer, and why.
@@ -178,12 +173,6 @@ impl Flusher {
         if self.epoch().is_some() {
             self.flush("drain").await;
         }
-        // A checkpoint that is being written is waited for, and none begins after it: the process ends with this, and kernel code that outlives the runtime panics.
-        let checkpoints = Arc::clone(&self.checkpoints);
-        self.state.no_checkpoints = self
-            .clock
-            .timeout(CHECKPOINT_ENDS, checkpoints.lock_owned())
-            .await;
     }
 
     async fn refresh(&mut self) {
@@ -212,6 +201,9 @@ impl Flusher {
 
     fn show_table(&self) {
         let committed = all_committed(&self.table);
+        self.share
+            .version
+            .fetch_max(self.table.version(), Ordering::SeqCst);
         self.status.table(self.share.name(), |status| {
             status.version = Some(self.table.version());
             status.valid_through_ms = self.table.valid_through_ms().or(status.valid_through_ms);

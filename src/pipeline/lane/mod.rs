@@ -66,6 +66,8 @@ pub(super) struct Handed {
 pub(super) struct LaneContext {
     pub(super) number: usize,
     pub(super) pool: Pool,
+    /// The size at which decoded rows become a batch.
+    pub(super) batch_bytes: usize,
     pub(super) clock: Clock,
     pub(super) status: Status,
     pub(super) to_control: SyncSender<FromWorker>,

@@ -155,7 +155,11 @@ impl Lane {
             .get_mut(name)
             .ok_or_else(|| halted("its table is gone"))?;
         // A decoder that takes nothing is full: its rows make room.
-        if table.decoder.rows() >= BATCH_ROWS || (taken == from && next.is_some()) {
+        let batch_bytes = self.ctx.batch_bytes;
+        if table.decoder.rows() >= BATCH_ROWS
+            || table.decoder.size_bytes() >= batch_bytes
+            || (taken == from && next.is_some())
+        {
             if table.decoder.rows() == 0 {
                 return Err(Stopped::Halted(format!(
                     "the decoder does not get past {} offset {}",
@@ -163,7 +167,7 @@ impl Lane {
                     span.end()
                 )));
             }
-            table.cut().map_err(Stopped::Halted)?;
+            table.cut(batch_bytes).map_err(Stopped::Halted)?;
         }
         Ok(taken)
     }

@@ -59,14 +59,17 @@ impl LaneTable {
     }
 
     /// Makes a batch of the decoded rows, and encodes as soon as there is more than a small file's worth.
-    pub(super) fn cut(&mut self) -> Result<(), String> {
+    pub(super) fn cut(&mut self, batch_bytes: usize) -> Result<(), String> {
         self.take_rows()?;
-        if self.encoder.is_none() && self.accumulator.batch_rows() < ROWS_BEFORE_ENCODING {
+        if self.encoder.is_none()
+            && self.accumulator.batch_rows() < ROWS_BEFORE_ENCODING
+            && self.accumulator.batch_bytes() < 2 * batch_bytes
+        {
             return Ok(());
         }
-        let encoder = self
-            .encoder
-            .get_or_insert_with(|| Encoder::new(Arc::clone(&self.share.plan.layout)));
+        let encoder = self.encoder.get_or_insert_with(|| {
+            Encoder::new(Arc::clone(&self.share.plan.layout)).waiting_at_most(2 * batch_bytes)
+        });
         for batch in self.accumulator.take_batches() {
             encoder.write(&batch).map_err(|error| error.to_string())?;
         }

@@ -10,6 +10,7 @@ use crate::pipeline::assembly::{Assembly, Parts, Targets, assemble};
 use crate::pipeline::control::Control;
 use crate::pipeline::error::Error;
 use crate::pipeline::lane::Lane;
+use crate::pipeline::maintain;
 use crate::pipeline::plan::{Outside, Planned};
 use crate::pipeline::run::Run;
 use crate::source::{Fetches, Forwards, Group, Shares};
@@ -19,6 +20,7 @@ pub(super) struct Started {
     pub(super) control: Control,
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) targets: Option<Targets>,
+    pub(super) upkeep: maintain::Running,
 }
 
 fn start_lane(number: usize, lane: Lane) -> Result<JoinHandle<()>, Error> {
@@ -41,7 +43,7 @@ impl Run<'_> {
             std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
         });
         let budget = self.budget(&planned, lanes)?;
-        let group = self.group(&budget, lanes)?;
+        let group = self.group(&budget)?;
         let with_headers = planned.iter().any(|planned| planned.plan.with_headers());
         let mut queues: Vec<(Box<dyn Fetches>, Box<dyn Forwards>)> = Vec::new();
         for _ in 0..lanes {
@@ -65,7 +67,8 @@ impl Run<'_> {
             clock: outside.clock.clone(),
             status: self.surroundings.status.clone(),
             metrics: Arc::clone(&self.surroundings.metrics),
-            pool: budget.rows,
+            pool: budget.rows.clone(),
+            batch_bytes: usize::try_from(budget.batch_bytes).unwrap_or(usize::MAX),
             targets: targets.clone(),
             app_name: self.config.name.clone(),
         });
@@ -84,10 +87,22 @@ impl Run<'_> {
         control.group.subscribe(&topics)?;
         let group = &self.config.kafka.group_id;
         tracing::info!(topics = topics.join(","), group, lanes, "subscribed");
+        let shares = control
+            .tables
+            .values()
+            .map(|table| Arc::clone(&table.share));
+        let upkeep = maintain::start(
+            self.config,
+            shares.collect(),
+            &outside.clock,
+            &self.surroundings.metrics,
+            &budget,
+        )?;
         Ok(Some(Started {
             control,
             threads,
             targets,
+            upkeep,
         }))
     }
 
@@ -108,13 +123,10 @@ impl Run<'_> {
         Ok(budget)
     }
 
-    fn group(&self, budget: &Budget, lanes: usize) -> Result<Group, Error> {
+    fn group(&self, budget: &Budget) -> Result<Group, Error> {
         let shares = Shares {
-            // Topic partitions share their lane's queue, so its bound is the lane's part of the whole.
-            queue_kbytes: budget.fetch.total_bytes
-                / 2
-                / 1024
-                / u64::try_from(lanes).unwrap_or(1).max(1),
+            queue_kbytes: budget.fetch.queue_kbytes,
+            queue_messages: budget.fetch.queue_messages,
             topic_partition_bytes: budget.fetch.topic_partition_bytes,
             response_bytes: budget.fetch.response_bytes,
         };

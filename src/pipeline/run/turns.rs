@@ -28,6 +28,8 @@ impl Run<'_> {
         } else {
             Ok(())
         };
+        // While its topic partitions are still known to be its own.
+        started.upkeep.end(&self.surroundings.clock);
         started.control.stop_lanes();
         for thread in started.threads {
             if thread.join().is_err() {
