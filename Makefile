@@ -6,7 +6,7 @@ CARGO_TARGET_DIR ?= $(LAKEWARD_CACHE)/target
 export LAKEWARD_CACHE CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-offline live chaos bench clean-cache
+.PHONY: help demo test test-offline simulate live chaos bench clean-cache
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,6 +19,9 @@ test: ## everything: format, lints, offline tests, docs, then live tests against
 
 test-offline: ## what needs no real component
 	@integration/stages packages-build format lint offline docs
+
+simulate: ## SEEDS=100000 seeds of the simulation, beginning with FIRST=1000000; or SEED=7 alone, with its trace where it fails
+	@integration/stages packages-build simulate
 
 live: ## the live tests only (LIVE="-k crash" to choose)
 	@integration/stages packages-build build fetch audit live

@@ -12,9 +12,10 @@ use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
-use crate::model::commit::{Append, Rewrite};
+use crate::model::commit::{Append, CommitOutcome, Rewrite};
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
+use crate::trial::{self, Bug};
 
 /// A wanted change.
 #[derive(Debug)]
@@ -67,7 +68,9 @@ impl Change<'_> {
     /// Whether a put may start now (EPOCH-1).
     pub(crate) fn may_start(&self) -> bool {
         match self {
-            Change::Append { append, .. } => append.epoch.is_live(),
+            Change::Append { append, .. } => {
+                append.epoch.is_live() || trial::has(Bug::CommitAfterRevoke)
+            }
             Change::Begin(_) | Change::Rewrite(_) => true,
         }
     }
@@ -75,6 +78,13 @@ impl Change<'_> {
     /// Whether it rests on files that only the entries since its base can vouch for: a base that must be taken afresh says nothing about them.
     pub(crate) fn rests_on_files(&self) -> bool {
         matches!(self, Change::Rewrite(_))
+    }
+
+    /// Tells a simulation what became of it.
+    pub(crate) fn note(&self, id: &str, outcome: &CommitOutcome) {
+        if let Change::Append { .. } = self {
+            trial::note(id, outcome);
+        }
     }
 
     /// Whether somebody else's commit on top of `base` excludes the change for good, whatever the offsets are now.
@@ -93,7 +103,7 @@ impl Change<'_> {
                     .incarnation(topic_partition)
                     .unwrap_or_default();
                 let app_id = app_id(topic_partition, incarnation);
-                entry.txns.iter().any(|txn| txn.app_id == app_id)
+                entry.txns.iter().any(|txn| txn.app_id == app_id) && !trial::has(Bug::TxnLowered)
             })?;
         let author = entry
             .info
@@ -156,7 +166,10 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
         let committed = incarnation
             .and_then(|incarnation| base.txns.get(&app_id(topic_partition, incarnation)))
             .copied();
-        if committed != Some(step.span.start()) {
+        let is_base = committed == Some(step.span.start())
+            || trial::has(Bug::NoBaseCheck)
+            || (trial::has(Bug::TxnLowered) && committed > Some(step.span.start()));
+        if !is_base {
             let committed =
                 committed.map_or_else(|| "no offset".to_owned(), |offset| offset.to_string());
             return Err(Refusal::Superseded(format!(

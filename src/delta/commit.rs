@@ -23,6 +23,7 @@ use crate::delta::replay;
 use crate::delta::sources::TopicStart;
 use crate::delta::table::Table;
 use crate::model::commit::{Append, CommitOutcome, Rewrite};
+use crate::trial::{self, Bug};
 
 /// How long one commit may take before its result counts as unknown.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -115,8 +116,15 @@ impl Table {
                 Err(error) => Step::Done(attempt.refuse(Refusal::Conflict(error.to_string()))),
             };
             match step {
-                Step::Done(outcome) => return outcome,
-                Step::Again if self.clock.now() >= attempt.deadline => return attempt.give_up(),
+                Step::Done(outcome) => {
+                    change.note(&attempt.id, &outcome);
+                    return outcome;
+                }
+                Step::Again if self.clock.now() >= attempt.deadline => {
+                    let outcome = attempt.give_up();
+                    change.note(&attempt.id, &outcome);
+                    return outcome;
+                }
                 Step::Again => self.clock.sleep(attempt.pause(&self.clock)).await,
             }
         }
@@ -204,7 +212,7 @@ impl Table {
         let mut reads = Vec::new();
         let mut next = self.version() + 1;
         while let Some(read) = self.read(next).await? {
-            let is_ours = attempt.is_author_of(&read);
+            let is_ours = attempt.recognises(&read);
             reads.push(read);
             if is_ours {
                 break;
@@ -216,7 +224,7 @@ impl Table {
             return Ok(Followed::Lost);
         }
         for read in reads {
-            if attempt.is_author_of(&read) {
+            if attempt.recognises(&read) {
                 return Ok(Followed::Ours(Box::new(read)));
             }
             let refusal = change.excluded_by(&self.state, &read.entry);
@@ -259,7 +267,7 @@ impl Table {
             ));
         };
         self.state = loaded.state;
-        if let Some(version) = loaded.found {
+        if let Some(version) = loaded.found.filter(|_| !trial::has(Bug::NoReadBack)) {
             return Ok(Some(CommitOutcome::Committed(version)));
         }
         match attempt.in_flight {
@@ -330,6 +338,11 @@ impl Attempt {
 
     fn is_author_of(&self, read: &Read) -> bool {
         read.entry.info.txn_id.as_deref() == Some(self.id.as_str())
+    }
+
+    /// Whether an entry that is read after an unclear result is ours (COMMIT-1).
+    fn recognises(&self, read: &Read) -> bool {
+        self.is_author_of(read) && !trial::has(Bug::NoReadBack)
     }
 
     /// A refusal is certain only while no put of ours can still arrive.

@@ -350,9 +350,9 @@ impl Control {
             .iter()
             .filter(|lane| lane.send(LaneCommand::Where(reply.clone())).is_ok());
         for _ in 0..asked.count() {
-            let answer = answers.recv_timeout(LANE_ANSWERS);
+            let answer = self.clock.receive(&answers, LANE_ANSWERS);
             let open =
-                answer.map_err(|_| Error::Bug("a lane does not take commands".to_owned()))?;
+                answer.ok_or_else(|| Error::Bug("a lane does not take commands".to_owned()))?;
             positions.extend(open.into_iter().filter(|(it, _)| all.contains(it)));
         }
         Ok(positions)
@@ -513,14 +513,21 @@ impl Control {
         }
         self.trouble = None;
         self.status.set_trouble(None);
-        if let Some(pending) = &mut self.pending
-            && pending.waiting.remove(name)
-        {
-            pending.starts.extend(starts);
+        // A table can be read for what was retained while an assignment waits for it to be read for what came: each of both is answered in its own way.
+        let mut retained = starts;
+        if let Some(pending) = &mut self.pending {
+            let is_new = |it: &TopicPartition, _: &mut i64| pending.topic_partitions.contains(it);
+            let new: BTreeMap<_, _> = retained.extract_if(.., is_new).collect();
+            if !new.is_empty() {
+                pending.waiting.remove(name);
+                pending.starts.extend(new);
+            }
+        }
+        if retained.is_empty() {
             return Ok(());
         }
         // Assigned already: a new epoch over what was retained.
-        self.resume(&starts)
+        self.resume(&retained)
     }
 
     fn epoch_ended(

@@ -12,6 +12,8 @@ mod maintain;
 mod plan;
 mod run;
 mod share;
+#[cfg(test)]
+mod simulation;
 pub mod status;
 
 pub use error::Error;

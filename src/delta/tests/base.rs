@@ -226,6 +226,26 @@ async fn a_base_that_only_a_checkpoint_stands_for_is_still_checked() {
 }
 
 #[tokio::test]
+async fn commit_2_an_old_checkpoint_does_not_stand_for_a_base_once_there_is_a_newer_one() {
+    let lake = Lake::new();
+    let store = rival(&lake);
+    lake.create().await;
+    advance_to(&store, &lake.clock, 1, 5).await;
+    store.write_checkpoint(&lake.clock).await.unwrap();
+    remove(&lake.inner(), |name| {
+        name.ends_with(".json") && name <= "00000000000000000005.json"
+    })
+    .await;
+    // Only the checkpoint of version 5 stands for this base, and it outlasts the entries behind it.
+    let mut table = lake.load().await;
+    assert_eq!(table.version(), 5);
+    clean_up(&store, &lake.clock, &lake.inner()).await;
+    let outcome = table.commit(&append(&[(0, 0, 10)], "a"), "shop").await;
+    assert_eq!(outcome, CommitOutcome::Committed(10));
+    assert_eq!(lake.second_opinion().await.2, [Some(10), Some(9)]);
+}
+
+#[tokio::test]
 async fn the_check_after_a_put_outlasts_a_failing_store() {
     let lake = Lake::new();
     let mut table = lake.create().await;

@@ -178,7 +178,10 @@ impl Flusher {
         files: Vec<EncodedFile>,
     ) -> Result<Vec<StagedFile>, Failed> {
         let objects = self.share.plan.store.objects();
-        let root = self.share.plan.store.url().to_file_path().ok();
+        let url = self.share.plan.store.url();
+        let root = (url.scheme() == "file")
+            .then(|| url.to_file_path().ok())
+            .flatten();
         let mut attempt = 0;
         let mut troubled = false;
         while epoch.is_live() {
