@@ -5,13 +5,11 @@ import time
 from confluent_kafka import ElectionType, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from live.sink import lakeward
-
 from .batch import Batch
-from .fleet import TABLE, Broken
+from .fleet import Broken, resume
 
 INSTANCES = 2
-SECONDS_MAX = 90
+SECONDS_MAX = 180
 
 
 def rolling(batch: Batch, protocol: str) -> None:
@@ -71,7 +69,7 @@ def unclean(batch: Batch, variant: str) -> None:
         ended = sink.until_caught_up()
         if ended.code != 5 or "truncated" not in ended.stderr:
             raise Broken(f"it should end with 5 and say that the log was truncated\n{ended}")
-        lakeward("resume", "-c", sink.config, "--table", TABLE, folder=sink.folder).expect(0)
+        resume(sink)
         caught_up(sink)
         rows = batch.rows_of(store)
         # Rows of the lost offsets stay; what came instead of them is there too.

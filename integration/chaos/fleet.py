@@ -92,6 +92,12 @@ class Broken(Exception):
     """The product did what it must not do; everything else that fails is the harness."""
 
 
+def resume(sink: Sink) -> None:
+    """A person lifts the suspension."""
+    if (ended := sink.command("resume", "--table", TABLE)).code != 0:
+        raise Broken(f"the suspension was not lifted\n{ended}")
+
+
 class Fleet:
     """Instances of one name, so of one group, on one table."""
 

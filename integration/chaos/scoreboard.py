@@ -14,6 +14,16 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "reliability.jsonl"
 PAGE = ROOT / "docs" / "RELIABILITY.md"
 
+# Before anything was recorded: what the first runs of the harness failed by, and what mended it.
+FOUND = [
+    "join-leave, cooperative and kip848, 3 rounds: up to 14 records lost. librdkafka went on one record too far behind an end, in every topic partition retained over a rebalance. Mended: `Control::beside_retained`.",
+    "stop, cooperative, 3 rounds: a table suspended for an offset out of range although nothing was deleted. The same cause.",
+    "stop, cooperative, 1 to 12 rounds: topic partitions never read again. What was paused when it was lost came back paused. Mended: `Group::assign` resumes first, and `Group::resume_at` waits for its seeks.",
+    "lost-responses and stop: a drain while a checkpoint was being written ended with exit 70. Mended: the drain waits for it.",
+    "growth, range, 2 rounds: superseded for ever after another instance had named a new topic partition.",
+    "lost-responses: the S3 server of the tests (moto) let two writers win a put-if-absent, which the sink's probe at start refused. Mended: `components/atomic_moto.py`.",
+]
+
 
 def record(outcome: Outcome) -> None:
     report = outcome.report
@@ -32,13 +42,20 @@ def record(outcome: Outcome) -> None:
         "catch_up_seconds": outcome.catch_up_seconds and round(outcome.catch_up_seconds, 1),
         "audit": report and {key: getattr(report, key) for key in ("records", "rows", "commits", "lost", "duplicated", "altered", "extra")},
         "is_clean": outcome.is_clean,
-        "failure": outcome.failure and outcome.failure.strip().splitlines()[0][:300],
+        "failure": outcome.failure and _brief(outcome.failure),
         "findings": report.findings[:3] if report else [],
         "notes": outcome.notes,
     }
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as results:
         results.write(json.dumps(line) + "\n")
+
+
+def _brief(failure: str) -> str:
+    """Its first line, and the error that a process said at its end or that stopped the harness."""
+    first, *rest = failure.strip().splitlines()
+    said = [line for line in rest if line.startswith("error: ") or "Error: " in line[:40]]
+    return "; ".join(line[:300] for line in [first, *said[-1:]])
 
 
 def _revision() -> str:
@@ -67,6 +84,7 @@ def page(results: list[dict]) -> str:
     failed = [result for result in results if not result["is_clean"]]
     lines += ["", "## Batches that failed", ""]
     lines += [f"* {_failure(result, results)}" for result in failed] or ["None."]
+    lines += ["", "## What it found", "", *(f"* {found}" for found in FOUND)]
     lines += ["", "## What each scenario does", ""]
     lines += [f"* **{scenario.name}**: {scenario.says}" for scenario in ALL.values()]
     return "\n".join(lines) + "\n"
@@ -105,5 +123,6 @@ def _row(name: str, variant: str, runs: list[dict]) -> str:
 def _failure(result: dict, results: list[dict]) -> str:
     later = [other for other in results if (other["scenario"], other["variant"]) == (result["scenario"], result["variant"]) and other["date"] > result["date"] and other["is_clean"]]
     what = result["failure"] or "; ".join(result["findings"])
+    what = "; ".join([what, *result["notes"]])
     since = f" Since then clean: {sum(run['rounds'] for run in later)} rounds." if later else " Not run clean since."
     return f"{result['date']}, revision {result['revision']}: {result['scenario']} {result['variant']} (seed {result['seed']}): {what}.{since}"

@@ -6,10 +6,9 @@ import time
 from confluent_kafka import TopicPartition
 
 from audit.audit import read_dump
-from live.sink import lakeward
 
 from .batch import TOPIC_PARTITIONS, Batch
-from .fleet import TABLE, Broken
+from .fleet import Broken, resume
 from .producers import Keyed, Transactions, write_dump
 
 INSTANCES = 2
@@ -148,9 +147,9 @@ def retention(batch: Batch, variant: str) -> None:
         if variant == "config says continue":
             life.catch_up()
         else:
-            life.refused("retention overtook the sink", *(f"[{start}, {end})" for start, end in list(holes.values())[:1]))
+            life.refused("retention overtook the sink", among=[f"[{start}, {end})" for start, end in holes.values()])
             life.expect_unmoved()
-            life.command("resume", "--table", TABLE).expect(0)
+            life.resume()
             life.catch_up()
         life.judge(before)
         return "deleted before it was read"
@@ -179,7 +178,7 @@ def recreated(batch: Batch, variant: str) -> None:
         if variant != "config says continue":
             life.refused("deleted and created again")
             life.expect_unmoved()
-            life.command("resume", "--table", TABLE).expect(0)
+            life.resume()
         life.catch_up()
         if (rows := batch.rows_of(life.store)) != (200 + again) * life.partitions:
             raise Broken(f"the table has {rows} rows, both lives of the topic together {(200 + again) * life.partitions}")
@@ -196,8 +195,8 @@ def growth(batch: Batch, protocol: str) -> None:
         fleet.await_at_work()
         more = batch.load.partitions + batch.pick.choice([1, 2, 3])
         batch.kafka.add_partitions(batch.topic, more)
-        deadline = time.monotonic() + 30
-        while len(batch.load.producer.list_topics(batch.topic, timeout=5).topics[batch.topic].partitions) < more:
+        deadline = time.monotonic() + 60
+        while len(batch.load.producer.list_topics(batch.topic, timeout=30).topics[batch.topic].partitions) < more:
             assert time.monotonic() < deadline, "the producer does not see the new topic partitions"
             time.sleep(0.1)
         batch.load.partitions = more
@@ -227,8 +226,8 @@ class _Life:
     def produce(self, each: int) -> None:
         self.kafka.produce(self.topic, (b'{"seq": %d, "text": "t", "amount": "1.25"}' % number for number in range(each * self.partitions)), self.partitions)
 
-    def command(self, *argv):
-        return lakeward(argv[0], "-c", self.sink.config, *argv[1:], folder=self.sink.folder)
+    def resume(self) -> None:
+        resume(self.sink)
 
     def catch_up(self) -> None:
         ended = self.sink.until_caught_up()
@@ -267,10 +266,11 @@ class _Life:
             raise Broken(f"it was not suspended with one of {words}: {error}") from None
         running.drain()
 
-    def refused(self, *words: str) -> None:
+    def refused(self, *words: str, among: list[str] | None = None) -> None:
+        """It ends as suspended with all these words, and with one of `among`."""
         ended = self.sink.until_caught_up()
-        if ended.code != 5 or any(word not in ended.stderr for word in words):
-            raise Broken(f"it should end with 5 and say {words}\n{ended}")
+        if ended.code != 5 or any(word not in ended.stderr for word in words) or (among and not any(word in ended.stderr for word in among)):
+            raise Broken(f"it should end with 5 and say {words} {among or ''}\n{ended}")
 
     def expect_unmoved(self) -> None:
         if (now := self.batch.tail_of(self.store).position(self.topic)) != self.position:

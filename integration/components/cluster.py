@@ -32,12 +32,16 @@ class Cluster(Topics):
         # None is ready before a majority runs. The threads are kept: the kernel ends a child when the thread that started it ends.
         self._starters = ThreadPoolExecutor(len(self.nodes))
         list(self._starters.map(lambda node: node.start(), self.nodes.values()))
-        deadline = time.monotonic() + 60
-        while len(self.admin.list_topics(timeout=5).brokers) < len(self.nodes):
-            if time.monotonic() > deadline:
-                raise RuntimeError("not every node joined the cluster")
-            time.sleep(0.2)
+        self._await_brokers(lambda brokers: len(brokers) == len(self.nodes))
         return self
+
+    def _await_brokers(self, is_so) -> None:
+        """A node answers for the others before it has joined them."""
+        deadline = time.monotonic() + 90
+        while not is_so(self.admin.list_topics(timeout=10).brokers):
+            if time.monotonic() > deadline:
+                raise RuntimeError("a node did not join the cluster")
+            time.sleep(0.2)
 
     def __exit__(self, *_) -> None:
         for node in self.nodes.values():
@@ -54,6 +58,7 @@ class Cluster(Topics):
 
     def start(self, number: int) -> None:
         self.nodes[number].start()
+        self._await_brokers(lambda brokers: number in brokers)
 
     def leaders(self, topic: str) -> dict[int, int]:
         return {number: found.leader for number, found in self.admin.list_topics(topic, timeout=10).topics[topic].partitions.items()}

@@ -195,4 +195,4 @@ class Kafka(Topics):
             raise RuntimeError(f"Kafka's storage could not be formatted:\n{formatted.stdout}{formatted.stderr}")
 
     def start(self) -> None:
-        self.server.start(lambda: self.admin.list_topics(timeout=2).brokers)
+        self.server.start(lambda: self.admin.list_topics(timeout=2).brokers, seconds_max=180)
