@@ -80,8 +80,13 @@ impl Table {
             .iter()
             .try_for_each(|start| self.check_known(&start.topic))?;
         let outcome = Box::pin(self.settle(&Change::Begin(sources))).await;
-        self.handed_out.sources.adopt(&self.state.shape.sources);
+        self.hand_out();
         Ok(outcome)
+    }
+
+    /// Lets commits rest on the topic partitions that others have named since, now that their offsets are about to be read from here. What was handed out before stays.
+    pub fn hand_out(&mut self) {
+        self.handed_out.sources.adopt(&self.state.shape.sources);
     }
 
     /// Puts files in the place of others, or says why not: when one of them is gone or touched since this table was loaded, the whole is dropped (COMP-2).

@@ -33,6 +33,8 @@ impl Flusher {
         if let Err(reason) = self.begin_new(&epoch, &topic_partitions).await {
             return self.halted(&epoch, reason);
         }
+        // Also where another instance was the first to name what we have gained.
+        self.table.hand_out();
         self.show_table();
         let mut starts = BTreeMap::new();
         for topic_partition in topic_partitions {
