@@ -6,7 +6,7 @@ CARGO_TARGET_DIR ?= $(LAKEWARD_CACHE)/target
 export LAKEWARD_CACHE CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-offline simulate live chaos bench clean-cache
+.PHONY: help demo test test-offline simulate live chaos bench soak clean-cache
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,7 +30,10 @@ chaos: ## faults on real components, each batch audited (CHAOS="--list"; CHAOS="
 	@integration/stages packages-build build fetch chaos
 
 bench: ## records/s, CPU-seconds per million records and peak memory, Avro and JSON (BENCH_RECORDS=2000000)
-	@integration/stages packages-build build fetch bench
+	@integration/stages packages-build build fetch bench bench-compaction
+
+soak: ## 10 minutes of maintenance under everything at once, then what it does for scans after 5,000 commits
+	@integration/stages packages-build build fetch soak
 
 clean-cache: ## removes fetched components, run folders and shared builds
 	rm -rf -- "$(LAKEWARD_CACHE)"

@@ -2,7 +2,7 @@
 //!
 //! | share | of | why |
 //! |---|---|---|
-//! | overhead | an eighth of all, 64 MiB at least | code (30 MiB), stacks, table state, what an allocator keeps between size classes (10 % was measured) |
+//! | overhead | an eighth of all, 96 MiB at least | code (30 MiB), stacks, table state, what an allocator keeps between size classes (10 % was measured) |
 //! | fetch, 20 % of the rest | librdkafka | half for its queues, half for a response on its way, which its queue limits do not see; a message costs it a kibibyte beside its bytes |
 //! | rows, 57 % | raw chunks, builders, encoders | two thirds of the work is encoding, and larger files need room; a flush for memory begins at 70 % of it, so lanes go on meanwhile |
 //! | flush, 15 % | joining, footers, parts on their way | reserved and lent to nobody else, so that memory can always be freed |
@@ -12,7 +12,7 @@ use crate::error::Kind;
 use crate::model::memory::Pool;
 
 const MIB: u64 = 1024 * 1024;
-const OVERHEAD_BYTES_MIN: u64 = 64 * MIB;
+const OVERHEAD_BYTES_MIN: u64 = 96 * MIB;
 const OVERHEAD_PART: u64 = 8;
 const FETCH_PERCENT: u64 = 20;
 const ROWS_PERCENT: u64 = 57;

@@ -27,10 +27,12 @@ impl KeyDecoder {
         registry: Option<Arc<Registry>>,
         table: &str,
     ) -> Result<Self, Error> {
-        let (schema, is_single) = match column.data_type() {
-            DataType::Struct(members) if key.is_record() => (Schema::new(members.clone()), false),
-            _ => (Schema::new(vec![column.clone()]), true),
-        };
+        let (schema, is_single) =
+            if let (DataType::Struct(members), true) = (column.data_type(), key.is_record()) {
+                (Schema::new(members.clone()), false)
+            } else {
+                (Schema::new(vec![column.clone()]), true)
+            };
         let target = Target {
             schema: Arc::new(schema),
             kafka: Vec::new(),

@@ -53,24 +53,27 @@ impl WriterSchema {
     }
 
     pub(super) fn avro(&self) -> Result<&Arc<Schema>, Refusal> {
-        match self.parsed()? {
-            Parsed::Avro(schema) => Ok(schema),
-            other => Err(other.instead_of("avro")),
+        let parsed = self.parsed()?;
+        if let Parsed::Avro(schema) = parsed {
+            return Ok(schema);
         }
+        Err(parsed.instead_of("avro"))
     }
 
     pub(super) fn json(&self) -> Result<&Arc<Document>, Refusal> {
-        match self.parsed()? {
-            Parsed::Json(document) => Ok(document),
-            other => Err(other.instead_of("json_schema")),
+        let parsed = self.parsed()?;
+        if let Parsed::Json(document) = parsed {
+            return Ok(document);
         }
+        Err(parsed.instead_of("json_schema"))
     }
 
     pub(super) fn protobuf(&self) -> Result<&Arc<protobuf::Schema>, Refusal> {
-        match self.parsed()? {
-            Parsed::Protobuf(schema) => Ok(schema),
-            other => Err(other.instead_of("protobuf")),
+        let parsed = self.parsed()?;
+        if let Parsed::Protobuf(schema) = parsed {
+            return Ok(schema);
         }
+        Err(parsed.instead_of("protobuf"))
     }
 
     /// The schema, or why records with it cannot be decoded.

@@ -75,16 +75,16 @@ impl Change<'_> {
         }
     }
 
-    /// Whether it rests on files that only the entries since its base can vouch for: a base that must be taken afresh says nothing about them.
-    pub(crate) fn rests_on_files(&self) -> bool {
-        matches!(self, Change::Rewrite(_))
-    }
-
     /// Tells a simulation what became of it.
     pub(crate) fn note(&self, id: &str, outcome: &CommitOutcome) {
         if let Change::Append { .. } = self {
             trial::note(id, outcome);
         }
+    }
+
+    /// Whether it rests on files that only the entries since its base can vouch for: a base that must be taken afresh says nothing about them.
+    pub(crate) fn rests_on_files(&self) -> bool {
+        matches!(self, Change::Rewrite(_))
     }
 
     /// Whether somebody else's commit on top of `base` excludes the change for good, whatever the offsets are now.

@@ -7,7 +7,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray as _, ListArray, MapArray, RecordBatch, StructArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 
 /// Brings a batch into the shape of `schema`; the error names the column and both types.
 pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
@@ -51,65 +51,10 @@ fn of_array(array: &ArrayRef, wanted: &DataType, path: &str) -> Result<ArrayRef,
         )
     };
     match (array.data_type(), wanted) {
-        (DataType::Struct(_), DataType::Struct(members)) => {
-            let from = array.as_struct();
-            let columns = members
-                .iter()
-                .map(|member| {
-                    let path = format!("{path}.{}", member.name());
-                    of_column(
-                        from.column_by_name(member.name()),
-                        member,
-                        from.len(),
-                        &path,
-                    )
-                })
-                .collect::<Result<Vec<_>, _>>()?;
-            StructArray::try_new_with_length(
-                members.clone(),
-                columns,
-                from.nulls().cloned(),
-                from.len(),
-            )
-            .map(|array| Arc::new(array) as ArrayRef)
-            .map_err(|error| error.to_string())
-        }
-        (DataType::List(_), DataType::List(item)) => {
-            let from = array.as_list::<i32>();
-            let values = of_array(from.values(), item.data_type(), &format!("{path}.element"))?;
-            ListArray::try_new(
-                Arc::clone(item),
-                from.offsets().clone(),
-                values,
-                from.nulls().cloned(),
-            )
-            .map(|array| Arc::new(array) as ArrayRef)
-            .map_err(|error| error.to_string())
-        }
+        (DataType::Struct(_), DataType::Struct(members)) => of_struct(array, members, path),
+        (DataType::List(_), DataType::List(item)) => of_list(array, item, path),
         (DataType::Map(..), DataType::Map(entries, sorted)) => {
-            let from = array.as_map();
-            let DataType::Struct(members) = entries.data_type() else {
-                return Err(odd());
-            };
-            let [key, value] = members.as_ref() else {
-                return Err(odd());
-            };
-            let columns = vec![
-                of_array(from.keys(), key.data_type(), &format!("{path}.key"))?,
-                of_array(from.values(), value.data_type(), &format!("{path}.value"))?,
-            ];
-            StructArray::try_new(members.clone(), columns, None)
-                .and_then(|structs| {
-                    MapArray::try_new(
-                        Arc::clone(entries),
-                        from.offsets().clone(),
-                        structs,
-                        from.nulls().cloned(),
-                        *sorted,
-                    )
-                })
-                .map(|array| Arc::new(array) as ArrayRef)
-                .map_err(|error| error.to_string())
+            of_map(array, entries, *sorted, path).unwrap_or_else(|| Err(odd()))
         }
         (from, to) if is_same_value(from, to) => {
             // Not safe: a value that does not fit is an error, never a null.
@@ -122,6 +67,63 @@ fn of_array(array: &ArrayRef, wanted: &DataType, path: &str) -> Result<ArrayRef,
         }
         _ => Err(odd()),
     }
+}
+
+fn of_struct(array: &ArrayRef, members: &Fields, path: &str) -> Result<ArrayRef, String> {
+    let from = array.as_struct();
+    let columns = members
+        .iter()
+        .map(|member| {
+            let path = format!("{path}.{}", member.name());
+            of_column(
+                from.column_by_name(member.name()),
+                member,
+                from.len(),
+                &path,
+            )
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let nulls = from.nulls().cloned();
+    StructArray::try_new_with_length(members.clone(), columns, nulls, from.len())
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(|error| error.to_string())
+}
+
+fn of_list(array: &ArrayRef, item: &FieldRef, path: &str) -> Result<ArrayRef, String> {
+    let from = array.as_list::<i32>();
+    let values = of_array(from.values(), item.data_type(), &format!("{path}.element"))?;
+    let (offsets, nulls) = (from.offsets().clone(), from.nulls().cloned());
+    ListArray::try_new(Arc::clone(item), offsets, values, nulls)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(|error| error.to_string())
+}
+
+/// `None` when the wanted entries are no pairs.
+fn of_map(
+    array: &ArrayRef,
+    entries: &FieldRef,
+    sorted: bool,
+    path: &str,
+) -> Option<Result<ArrayRef, String>> {
+    let DataType::Struct(members) = entries.data_type() else {
+        return None;
+    };
+    let [key, value] = members.as_ref() else {
+        return None;
+    };
+    let from = array.as_map();
+    let pairs = || -> Result<ArrayRef, String> {
+        let columns = vec![
+            of_array(from.keys(), key.data_type(), &format!("{path}.key"))?,
+            of_array(from.values(), value.data_type(), &format!("{path}.value"))?,
+        ];
+        let (offsets, nulls) = (from.offsets().clone(), from.nulls().cloned());
+        StructArray::try_new(members.clone(), columns, None)
+            .and_then(|pairs| MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls, sorted))
+            .map(|array| Arc::new(array) as ArrayRef)
+            .map_err(|error| error.to_string())
+    };
+    Some(pairs())
 }
 
 /// Whether a cast keeps every value: other physical forms, and integers that grew.

@@ -11,6 +11,7 @@
 //! So a row is rewritten a few times at most, however long the table lives; late rows in an old table partition wait until they are worth it (H16).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delta::PartitionValues;
@@ -235,7 +236,7 @@ fn group(values: &PartitionValues, mut files: Vec<&Candidate>, reason: Reason) -
     // The order of commits keeps the ranges of offsets and times narrow.
     files.sort_by(|a, b| (a.modified_ms, &a.key).cmp(&(b.modified_ms, &b.key)));
     Group {
-        partition_values: values.clone(),
+        partition_values: Arc::clone(values),
         size_bytes: files.iter().map(|file| file.size_bytes).sum(),
         keys: files.into_iter().map(|file| file.key.clone()).collect(),
         reason,
@@ -248,8 +249,6 @@ fn to_u64(count: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;

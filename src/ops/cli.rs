@@ -288,6 +288,12 @@ pub(crate) enum Page {
 }
 
 impl Command {
+    /// Whether it stays until it is told to end, so that its log is its voice.
+    pub(crate) fn is_resident(&self) -> bool {
+        matches!(self, Command::Run(_))
+            || matches!(self, Command::Maintain(request) if !request.once && !request.dry_run)
+    }
+
     /// Refuses a command of CONTRACT that does not exist yet, by its name.
     pub(crate) fn refusal(&self) -> Option<Failure> {
         let name = match self {

@@ -47,12 +47,7 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
     if let Some(refusal) = cli.command.refusal() {
         return Err(refusal);
     }
-    let is_resident = match &cli.command {
-        Command::Run(_) => true,
-        Command::Maintain(request) => !request.once && !request.dry_run,
-        _ => false,
-    };
-    let default = if is_resident {
+    let default = if cli.command.is_resident() {
         Default::Lifecycle
     } else {
         Default::Trouble

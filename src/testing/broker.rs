@@ -14,6 +14,8 @@ use crate::testing::random::Random;
 use crate::testing::timeline::Timeline;
 use crate::testing::trace::Trace;
 
+/// The topic that there is.
+const TOPIC: &str = "events";
 /// A member that has not polled for so long is expelled.
 const SESSION_MS: u64 = 10_000;
 /// A member that owes an answer for so long is expelled.
@@ -96,7 +98,6 @@ struct Fetching {
 impl Broker {
     /// A cluster with one topic.
     pub fn new(
-        topic: &str,
         partitions: usize,
         protocol: Protocol,
         random: Random,
@@ -104,7 +105,7 @@ impl Broker {
         trace: &Trace,
     ) -> Self {
         Broker(Arc::new(Mutex::new(Cluster {
-            topic: Arc::from(topic),
+            topic: Arc::from(TOPIC),
             protocol,
             random,
             timeline: timeline.clone(),
@@ -508,20 +509,30 @@ impl Member for ScriptedMember {
         &self,
         starts: &BTreeMap<TopicPartition, i64>,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        let mut cluster = self.broker.lock();
-        cluster.note(&format!("member {} resumes {starts:?}", self.life));
+        let mut guard = self.broker.lock();
+        let cluster = &mut *guard;
+        let mut unsought = starts.clone();
         if let Some(life) = cluster.members.get_mut(&self.life) {
-            for (it, offset) in starts {
-                if let Some(fetching) = life.fetching.get_mut(&it.number) {
+            // What is not assigned cannot be sought, nor can what librdkafka is busy with.
+            unsought.retain(|it, offset| match life.fetching.get_mut(&it.number) {
+                Some(fetching) if !cluster.random.per_mille(50) => {
                     *fetching = Fetching {
                         position: *offset,
                         is_paused: false,
                         end_told: None,
                     };
+                    false
                 }
-            }
+                Some(_) | None => true,
+            });
         }
-        Ok(BTreeMap::new())
+        if !starts.is_empty() {
+            cluster.note(&format!(
+                "member {} resumes {starts:?} but for {unsought:?}",
+                self.life
+            ));
+        }
+        Ok(unsought)
     }
 
     fn pause(&self, all: &[TopicPartition]) -> Result<(), Error> {

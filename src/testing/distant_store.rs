@@ -44,7 +44,7 @@ pub struct Weather {
     pub delay_max_ms: u64,
 }
 
-/// What is asked before a put leaves its sender; an error is a violation.
+/// Who sees a put, its key and its bytes, before it leaves its sender.
 pub type Gate = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
 
 /// The far end; every instance has its own line to it.
@@ -166,14 +166,13 @@ enum Fate {
 }
 
 impl DistantStore {
-    /// A line to the far end; `gate` sees every put before it leaves.
+    /// A line to the far end.
     pub fn new(
         end: &FarEnd,
         timeline: &Timeline,
         trace: &Trace,
         name: &str,
         random: Random,
-        gate: Gate,
     ) -> Self {
         DistantStore {
             end: end.clone(),
@@ -181,8 +180,13 @@ impl DistantStore {
             trace: trace.clone(),
             name: name.to_owned(),
             random: Arc::new(Mutex::new(random)),
-            gate,
+            gate: Arc::new(|_, _| {}),
         }
+    }
+
+    /// The same, and `gate` sees every put before it leaves.
+    pub fn with_gate(self, gate: Gate) -> Self {
+        DistantStore { gate, ..self }
     }
 
     fn random(&self) -> MutexGuard<'_, Random> {

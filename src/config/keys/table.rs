@@ -181,7 +181,7 @@ pub(super) const KEYS: &[Key] = &[
         "For protobuf: the full name of the message that is the value. Required with `file`; with `subject` it is the first message of the schema where it is left out.",
     )
     .example("shop.Order"),
-    Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Implied("rescue"), "For json and json_schema: what a field without a column does.")
+    Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Absent, "For json and json_schema: what a field without a column does; `rescue` where it is left out.")
         .example("rescue"),
     Key::new("tables[].value.allow_lossy", Kind::Later("true or false"), Default::Absent, "Whether nanoseconds may be cut to microseconds.")
         .example("true")
@@ -196,7 +196,8 @@ pub(super) const KEYS: &[Key] = &[
         Default::Value("none"),
         "The format of keys. A decoded key is the column `<prefix>key`; a key that cannot be decoded makes the record a bad one.",
     ),
-    Key::new("tables[].key.schema", Kind::Section, Default::Implied("none is needed"), "Where the type of the key comes from."),
+    Key::new("tables[].key.schema", Kind::Section, Default::Absent, "Where the type of the key comes from; left out, from the subject `<topic>-key`.")
+        .example("{ subject: shop.orders-key }"),
     Key::new(
         "tables[].key.schema.subject",
         Kind::Text,

@@ -273,10 +273,11 @@ impl Compiler {
     }
 
     fn mismatch<T>(&self, kind: &Kind, target: &DataType) -> Result<T, Refused> {
-        let written = match kind {
-            Kind::Message(message) => message.full_name().to_owned(),
-            Kind::Enum(symbols) => symbols.full_name().to_owned(),
-            scalar => format!("{scalar:?}").to_lowercase(),
+        let message = kind.as_message().map(|message| message.full_name());
+        let symbols = kind.as_enum().map(|symbols| symbols.full_name());
+        let written = match message.or(symbols) {
+            Some(name) => name.to_owned(),
+            None => format!("{kind:?}").to_lowercase(),
         };
         let message = format!("the message has `{written}` where the column is {target}");
         self.refuse(Code::TypeMismatch, message)
@@ -352,9 +353,10 @@ impl Compiler {
         let kind = member.kind();
         if let Some(entry) = kind.as_message().filter(|_| member.is_map()) {
             let key = Scalar::of(&entry.map_entry_key_field().kind());
-            let column = match target {
-                DataType::Map(entries, _) => map_value(entries.data_type()),
-                _ => None,
+            let column = if let DataType::Map(entries, _) = target {
+                map_value(entries.data_type())
+            } else {
+                None
             };
             let (Some(key), Some(column)) = (key, column) else {
                 return self.mismatch(&kind, target);
@@ -400,8 +402,8 @@ impl Compiler {
                 self.mismatch(kind, target)
             };
         }
-        match kind {
-            Kind::Enum(symbols) if *target == DataType::Utf8 => {
+        match (kind, target) {
+            (Kind::Enum(symbols), DataType::Utf8) => {
                 let mut names = HashMap::new();
                 for value in symbols.values() {
                     names
@@ -410,8 +412,8 @@ impl Compiler {
                 }
                 Ok(Step::Enum(Symbols(names)))
             }
-            Kind::Message(message) => self.meaning(message, target),
-            _ => self.mismatch(kind, target),
+            (Kind::Message(message), _) => self.meaning(message, target),
+            (_, _) => self.mismatch(kind, target),
         }
     }
 

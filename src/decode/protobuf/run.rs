@@ -90,7 +90,7 @@ impl Run {
                 }
                 Shape::Repeated(step, cells) => {
                     next = place;
-                    self.items(step, *cells, tag, &mut wire, column)
+                    self.items((step, *cells), tag, &mut wire, column)
                 }
                 Shape::Map(entry) => {
                     next = place;
@@ -103,7 +103,8 @@ impl Run {
             }
         }
         if !merges.is_empty() {
-            self.merge(message, &merges, bytes, columns, row)?;
+            let merged = self.gather(message, &merges, bytes)?;
+            self.merge(message, merged, columns, row)?;
         }
         self.end(message, bytes, columns, row)
     }
@@ -121,12 +122,15 @@ impl Run {
                 return Err(uneven());
             };
             let outcome = match &field.shape {
-                Shape::Repeated(..) => match &mut column.data {
-                    Data::List(list) => list.end(),
-                    _ => Err(uneven()),
-                },
-                Shape::Map(entry) => self.end_map(entry, field.number, bytes, column, row),
-                _ if column.len() > row => Ok(()),
+                Shape::Repeated(..) => end_list(column),
+                Shape::Map(entry) => {
+                    self.end_map((entry.as_ref(), field.number), bytes, column, row)
+                }
+                Shape::Optional(_) | Shape::Implicit(_) | Shape::Required(_)
+                    if column.len() > row =>
+                {
+                    Ok(())
+                }
                 Shape::Optional(_) => column.push_null(),
                 Shape::Implicit(step) => default(step, column),
                 Shape::Required(_) => Err(Fault::new(
@@ -147,11 +151,32 @@ impl Run {
     fn merge(
         &mut self,
         message: &Message,
-        places: &[usize],
-        bytes: &[u8],
+        merged: HashMap<usize, Vec<u8>>,
         columns: &mut [Column],
         row: usize,
     ) -> Outcome {
+        for (place, bytes) in merged {
+            let Some(field) = message.fields.get(place) else {
+                continue;
+            };
+            let (Some(column), Some(step)) = (columns.get_mut(field.column), field.step()) else {
+                return Err(uneven());
+            };
+            column.truncate(row);
+            self.value(step, wire::Field::Bytes(&bytes), column)
+                .map_err(|fault| fault.in_field(&field.name))?;
+        }
+        Ok(())
+    }
+
+    /// The values of the fields at these places, one after the other; of a oneof only those since another member came.
+    #[cold]
+    fn gather(
+        &mut self,
+        message: &Message,
+        places: &[usize],
+        bytes: &[u8],
+    ) -> Outcome<HashMap<usize, Vec<u8>>> {
         let mut merged: HashMap<usize, Vec<u8>> = HashMap::new();
         let mut wire = Wire::new(bytes);
         while !wire.is_empty() {
@@ -174,18 +199,7 @@ impl Run {
                 merged.entry(place).or_default().extend_from_slice(value);
             }
         }
-        for (place, bytes) in merged {
-            let Some(field) = message.fields.get(place) else {
-                continue;
-            };
-            let (Some(column), Some(step)) = (columns.get_mut(field.column), field.step()) else {
-                return Err(uneven());
-            };
-            column.truncate(row);
-            self.value(step, wire::Field::Bytes(&bytes), column)
-                .map_err(|fault| fault.in_field(&field.name))?;
-        }
-        Ok(())
+        Ok(merged)
     }
 
     fn spend_merged(&mut self, bytes: usize) -> Outcome {
@@ -217,8 +231,7 @@ impl Run {
     /// One item of a repeated field, or several in one value.
     fn items(
         &mut self,
-        step: &Step,
-        cells: u64,
+        (step, cells): (&Step, u64),
         tag: wire::Tag,
         wire: &mut Wire<'_>,
         column: &mut Column,
@@ -241,9 +254,10 @@ impl Run {
             return Ok(());
         }
         let mut packed = Wire::new(packed);
-        let kind = match step {
-            Step::Scalar(scalar) => scalar.wire(),
-            _ => wire::VARINT,
+        let kind = if let Step::Scalar(scalar) = step {
+            scalar.wire()
+        } else {
+            wire::VARINT
         };
         let tag = wire::Tag {
             number: tag.number,
@@ -301,8 +315,7 @@ impl Run {
     /// Completes a map; one whose keys are not unique is read again, because the last entry of a key wins.
     fn end_map(
         &mut self,
-        entry: &Entry,
-        number: u32,
+        (entry, number): (&Entry, u32),
         bytes: &[u8],
         column: &mut Column,
         row: usize,
@@ -367,7 +380,9 @@ impl Run {
             }
             (Step::Enum(symbols), wire::Field::Varint(value), Data::Text(column)) => {
                 // Enum numbers are 32-bit; the high half is sign extension.
-                let number = value as i32;
+                let number = u32::try_from(value & u64::from(u32::MAX))
+                    .unwrap_or(0)
+                    .cast_signed();
                 match symbols.0.get(&number) {
                     Some(symbol) => column.push(symbol.as_bytes()),
                     None => Err(Fault::new(
@@ -422,6 +437,13 @@ impl Field {
     }
 }
 
+fn end_list(column: &mut Column) -> Outcome {
+    let Data::List(list) = &mut column.data else {
+        return Err(uneven());
+    };
+    list.end()
+}
+
 /// Cuts back the other members of a oneof.
 fn forget_others(places: &[usize], kept: usize, columns: &mut [Column], row: usize) {
     for place in places.iter().filter(|place| **place != kept) {
@@ -473,11 +495,8 @@ fn parts<'a>(
 /// A map's key as text.
 fn key_text(kind: Scalar, key: Option<wire::Field<'_>>) -> Outcome<String> {
     let Some(key) = key else {
-        return Ok(match kind {
-            Scalar::Text => String::new(),
-            Scalar::Bool => "false".to_owned(),
-            _ => "0".to_owned(),
-        });
+        let text = if kind == Scalar::Bool { "false" } else { "0" };
+        return Ok(if kind == Scalar::Text { "" } else { text }.to_owned());
     };
     match (kind, key) {
         (Scalar::Text, wire::Field::Bytes(bytes)) => {
@@ -556,20 +575,25 @@ fn integer(kind: Scalar, value: wire::Field<'_>) -> Outcome<i64> {
 
 /// Appends a whole number to a column of whole numbers, if it fits.
 fn whole(value: i128, column: &mut Column) -> Outcome {
-    match &mut column.data {
-        Data::Int(column) => match i32::try_from(value) {
-            Ok(value) => column.push(value),
-            Err(_) => return Err(out_of_range(&value.to_string(), "an integer column")),
-        },
-        Data::Long(column) => match i64::try_from(value) {
-            Ok(value) => column.push(value),
-            Err(_) => return Err(out_of_range(&value.to_string(), "a long column")),
-        },
+    let what = match (&mut column.data, i32::try_from(value), i64::try_from(value)) {
+        (Data::Int(column), Ok(value), _) => {
+            column.push(value);
+            return Ok(());
+        }
+        (Data::Long(column), _, Ok(value)) => {
+            column.push(value);
+            return Ok(());
+        }
         // Twenty digits hold every number of 64 bits.
-        Data::Decimal(column) => column.push(value),
-        _ => return Err(uneven()),
-    }
-    Ok(())
+        (Data::Decimal(column), _, _) => {
+            column.push(value);
+            return Ok(());
+        }
+        (Data::Int(_), _, _) => "an integer column",
+        (Data::Long(_), _, _) => "a long column",
+        (_, _, _) => return Err(uneven()),
+    };
+    Err(out_of_range(&value.to_string(), what))
 }
 
 /// The value of a field without presence that is not there.

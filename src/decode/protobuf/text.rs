@@ -122,9 +122,11 @@ impl Writer<'_> {
     }
 
     fn member(&mut self, value: &Value, member: &FieldDescriptor) -> Outcome {
-        let kind = match member.kind() {
-            Kind::Message(entry) if member.is_map() => entry.map_entry_value_field().kind(),
-            kind => kind,
+        let kind = member.kind();
+        let entry = kind.as_message().filter(|_| member.is_map());
+        let kind = match entry {
+            Some(entry) => entry.map_entry_value_field().kind(),
+            None => kind,
         };
         self.value(value, &kind)
     }

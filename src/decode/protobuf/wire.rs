@@ -101,7 +101,7 @@ impl<'a> Wire<'a> {
         }
         Ok(Tag {
             number,
-            kind: (value & 7) as u8,
+            kind: u8::try_from(value & 7).unwrap_or(u8::MAX),
         })
     }
 

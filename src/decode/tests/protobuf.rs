@@ -309,7 +309,7 @@ fn what_a_small_record_may_become_is_bounded() {
         .collect();
     let proto = format!("syntax = \"proto3\"; {proto} message M60 {{ int32 i = 1; }}");
     let mut nested = decoder_of(&proto, "M0");
-    let mut value = vec![0x08, 1].repeat(10_000);
+    let mut value = [0x08, 1].repeat(10_000);
     for _ in 0..59 {
         let mut length = Vec::new();
         let mut rest = value.len();

@@ -54,10 +54,10 @@ pub(crate) fn fields(members: &[Member]) -> Result<Fields, Refusal> {
 
 /// The columns that an object becomes, or the one type of any other shape.
 pub(crate) fn root(shape: &Shape) -> Result<Root, Refusal> {
-    match shape {
-        Shape::Struct(members) => fields(members).map(Root::Record),
-        other => data_type(other).map(Root::Single),
+    if let Shape::Struct(members) = shape {
+        return fields(members).map(Root::Record);
     }
+    data_type(shape).map(Root::Single)
 }
 
 fn member(member: &Member) -> Result<Field, Refusal> {

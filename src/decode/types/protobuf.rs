@@ -54,10 +54,11 @@ pub(crate) fn root(message: &MessageDescriptor) -> Result<Root, Refusal> {
         open: Vec::new(),
         columns: 0,
     };
-    match walk.message(message)? {
-        DataType::Struct(fields) => Ok(Root::Record(fields)),
-        other => Ok(Root::Single(other)),
+    let data_type = walk.message(message)?;
+    if let DataType::Struct(fields) = data_type {
+        return Ok(Root::Record(fields));
     }
+    Ok(Root::Single(data_type))
 }
 
 struct Walk {

@@ -2,6 +2,7 @@
 
 mod clean;
 mod compaction;
+mod flat;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as LocalPath;

@@ -30,6 +30,19 @@ fn start_lane(number: usize, lane: Lane) -> Result<JoinHandle<()>, Error> {
         .map_err(|error| Error::Bug(format!("no thread for a lane: {error}")))
 }
 
+/// What a lane reads, and what forwards topic partitions to it.
+type Ends = (Box<dyn Fetches>, Box<dyn Forwards>);
+
+fn lane_queues(group: &Group, lanes: usize, with_headers: bool) -> Result<Vec<Ends>, Error> {
+    let mut queues: Vec<Ends> = Vec::new();
+    for _ in 0..lanes {
+        let queue = group.lane_queue(with_headers)?;
+        let handle = queue.handle();
+        queues.push((Box::new(queue), Box::new(handle)));
+    }
+    Ok(queues)
+}
+
 impl Run<'_> {
     pub(super) fn start(
         &self,
@@ -45,12 +58,7 @@ impl Run<'_> {
         let budget = self.budget(&planned, lanes)?;
         let group = self.group(&budget)?;
         let with_headers = planned.iter().any(|planned| planned.plan.with_headers());
-        let mut queues: Vec<(Box<dyn Fetches>, Box<dyn Forwards>)> = Vec::new();
-        for _ in 0..lanes {
-            let queue = group.lane_queue(with_headers)?;
-            let handle = queue.handle();
-            queues.push((Box::new(queue), Box::new(handle)));
-        }
+        let queues = lane_queues(&group, lanes, with_headers)?;
         let topics: BTreeSet<String> = planned
             .iter()
             .flat_map(|planned| planned.plan.settings.topics.iter().cloned())
@@ -79,6 +87,14 @@ impl Run<'_> {
         for flusher in flushers {
             self.runtime.spawn(flusher.run());
         }
+        let shares = control.tables.values();
+        let upkeep = maintain::start(
+            self.config,
+            shares.map(|table| Arc::clone(&table.share)).collect(),
+            &outside.clock,
+            &self.surroundings.metrics,
+            &budget,
+        )?;
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         self.surroundings
             .stop
@@ -87,17 +103,6 @@ impl Run<'_> {
         control.group.subscribe(&topics)?;
         let group = &self.config.kafka.group_id;
         tracing::info!(topics = topics.join(","), group, lanes, "subscribed");
-        let shares = control
-            .tables
-            .values()
-            .map(|table| Arc::clone(&table.share));
-        let upkeep = maintain::start(
-            self.config,
-            shares.collect(),
-            &outside.clock,
-            &self.surroundings.metrics,
-            &budget,
-        )?;
         Ok(Some(Started {
             control,
             threads,

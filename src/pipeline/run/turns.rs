@@ -28,7 +28,7 @@ impl Run<'_> {
         } else {
             Ok(())
         };
-        // While its topic partitions are still known to be its own.
+        // While the lanes still know which topic partitions are this process's own.
         started.upkeep.end(&self.surroundings.clock);
         started.control.stop_lanes();
         for thread in started.threads {

@@ -200,7 +200,7 @@ impl Lake {
             .collect();
         for (version, text) in below {
             let path = Path::from(format!("{ROOT}/_delta_log/{version:020}.json"));
-            let _ = self.objects.delete(&path).now_or_never().unwrap();
+            self.objects.delete(&path).now_or_never().unwrap().unwrap();
             self.attic.entry(version).or_insert(text);
         }
     }

@@ -160,7 +160,7 @@ impl Instance {
             status: Status::default(),
             metrics: Arc::new(Metrics::new("simulation")),
             pool: Pool::new(with.pool_bytes),
-            batch_bytes: usize::try_from(with.pool_bytes).unwrap_or(usize::MAX),
+            batch_bytes: 1 << 16,
             targets: None,
             app_name: "simulation".to_owned(),
         });

@@ -12,8 +12,6 @@ mod script;
 mod tests;
 mod world;
 
-use std::fmt::Write as _;
-
 use crate::pipeline::simulation::world::World;
 use crate::trial::{self, Bug};
 
@@ -51,15 +49,12 @@ pub(super) fn simulate(seed: u64, bug: Option<Bug>) -> Result<Report, String> {
     let mut world = World::new(seed);
     let played = world.play();
     trial::order(None);
+    let ordered = bug.map_or_else(String::new, |bug| format!(" with {bug:?}"));
     played.map_err(|violation| {
-        let mut message = String::new();
-        let _ = write!(
-            message,
-            "seed {seed}{}: {violation}\nreplay it with SEED={seed}; the last of {} lines:\n{}",
-            bug.map_or_else(String::new, |bug| format!(" with {bug:?}")),
+        format!(
+            "seed {seed}{ordered}: {violation}\nreplay it with SEED={seed}; the last of {} lines:\n{}",
             world.trace.hash().1,
             world.trace.tail(TAIL)
-        );
-        message
+        )
     })
 }

@@ -135,6 +135,10 @@ fn tile(
 }
 
 /// Every record below the table's offsets is in it exactly once, as it was produced, and nothing else is. Answers with the number of rows.
+#[expect(
+    clippy::too_many_lines,
+    reason = "naive on purpose, to be read from top to bottom"
+)]
 pub(super) fn judge(
     table: &Table,
     file: impl Fn(&str) -> Option<Bytes>,

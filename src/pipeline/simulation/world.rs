@@ -68,14 +68,7 @@ impl World {
             Protocol::Cooperative
         };
         let partitions = random.index(3) + 1;
-        let broker = Broker::new(
-            "events",
-            partitions,
-            protocol,
-            random.child(),
-            &timeline,
-            &trace,
-        );
+        let broker = Broker::new(partitions, protocol, random.child(), &timeline, &trace);
         let end = FarEnd::default();
         let lag_s = [1, 3, 10][random.index(3)];
         let pool_bytes = if random.per_mille(150) {
@@ -165,8 +158,8 @@ impl World {
                 &self.trace,
                 &name,
                 self.random.child(),
-                gate,
-            ),
+            )
+            .with_gate(gate),
             clock: InstanceClock::new(&self.timeline, self.random.child()),
             settings: self.settings.clone(),
             lanes: self.lanes,
