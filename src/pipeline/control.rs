@@ -206,11 +206,16 @@ impl Control {
                 }
             };
             table.epoch = Some(epoch.clone());
+            // What was retained and waits to be read again is read with what came: a second epoch beside this one would outlive a revocation (EPOCH-1).
+            let topic_partitions = match table.reopen_at.take() {
+                Some(_) => table.owned.iter().cloned().collect(),
+                None => wanted,
+            };
             if table
                 .flusher
                 .try_send(FlusherCommand::Begin {
                     epoch,
-                    topic_partitions: wanted,
+                    topic_partitions,
                 })
                 .is_err()
             {
@@ -645,6 +650,9 @@ impl Control {
                 continue;
             }
             table.reopen_at = None;
+            if let Some(epoch) = table.epoch.take() {
+                epoch.end();
+            }
             self.epochs += 1;
             let epoch = Epoch::begin(self.epochs);
             let command = FlusherCommand::Begin {

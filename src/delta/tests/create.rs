@@ -115,8 +115,11 @@ async fn a_topic_partition_that_another_instance_named_first_can_be_committed_by
     let lake = Lake::new();
     let mut ours = lake.create().await;
     let mut theirs = lake.load().await;
-    let named = theirs.begin_topics(&[start(&[(0, 7), (1, 7), (2, 7)])]);
-    assert_eq!(named.await.unwrap(), CommitOutcome::Committed(1));
+    let starts = [start(&[(0, 7), (1, 7), (2, 7)])];
+    assert_eq!(
+        theirs.begin_topics(&starts).await.unwrap(),
+        CommitOutcome::Committed(1)
+    );
     ours.refresh().await.unwrap();
     check_superseded(
         &ours.commit(&append(&[(2, 7, 8)], "a"), "shop").await,
