@@ -2,7 +2,7 @@
 //! and virtual time, on one thread. The same seed gives the same trace. Owns the schedule; `script` owns what goes wrong, `oracle` what must hold.
 //!
 //! Simulated: decoding, encoding, planning, the control thread's turns, the lanes' steps, the flusher's task, the Delta log, all in one order that the seed draws. Not
-//! simulated: librdkafka (`testing::broker` stands in), delta-rs' checkpoint writer (foreign engines write checkpoints here), the drain of a stopping process, two tables,
+//! simulated: librdkafka (`testing::broker` stands in), our checkpoint writer and maintenance (foreign engines write checkpoints here), the drain of a stopping process, two tables,
 //! and the outbox of rejected records, which is not built yet: its two commits (`published twice`) belong into `oracle` and `trial::Bug` when it is.
 
 mod foreign;
