@@ -14,6 +14,7 @@ mod reject;
 mod resolve;
 mod time;
 mod types;
+mod varint;
 mod written;
 
 #[cfg(test)]

@@ -55,17 +55,25 @@ async fn read_json(
         .map_err(|reason| store.damaged(version, format!("checkpoint {}: {reason}", file.path)))
 }
 
+/// A file of a checkpoint that the store does not give, or that is damaged.
+pub(crate) fn unreadable(
+    store: &TableStore,
+    version: u64,
+    file: &CheckpointFile,
+    error: ParquetError,
+) -> Error {
+    let ParquetError::External(source) = error else {
+        return store.damaged(version, format!("checkpoint {}: {error}", file.path));
+    };
+    store.failed(format!("read {}", file.path), source)
+}
+
 async fn read_parquet(
     store: &TableStore,
     version: u64,
     file: &CheckpointFile,
 ) -> Result<Entry, Error> {
-    let failed = |error: ParquetError| {
-        let ParquetError::External(source) = error else {
-            return store.damaged(version, format!("checkpoint {}: {error}", file.path));
-        };
-        store.failed(format!("read {}", file.path), source)
-    };
+    let failed = |error| unreadable(store, version, file, error);
     let damaged =
         |reason: String| store.damaged(version, format!("checkpoint {}: {reason}", file.path));
     let reader = store.reader(file);

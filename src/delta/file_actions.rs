@@ -6,9 +6,9 @@ use arrow::array::{Array, AsArray as _, RecordBatch, StructArray};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt as _;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use parquet::errors::ParquetError;
 
 use crate::delta::checkpoint;
+use crate::delta::checkpoint::unreadable;
 use crate::delta::error::Error;
 use crate::delta::files::{FileList, LiveFile, rows_of};
 use crate::delta::log::CheckpointFile;
@@ -37,12 +37,7 @@ pub(crate) async fn read(
     file: &CheckpointFile,
     list: &mut FileList,
 ) -> Result<Vec<String>, Error> {
-    let failed = |error: ParquetError| {
-        let ParquetError::External(source) = error else {
-            return store.damaged(version, format!("checkpoint {}: {error}", file.path));
-        };
-        store.failed(format!("read {}", file.path), source)
-    };
+    let failed = |error| unreadable(store, version, file, error);
     let damaged =
         |reason: String| store.damaged(version, format!("checkpoint {}: {reason}", file.path));
     let reader = store.reader(file);

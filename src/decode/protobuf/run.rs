@@ -9,9 +9,10 @@ use std::collections::HashMap;
 
 use super::compile::{Entry, Field, Message, Plan, Scalar, Shape, Step};
 use super::text;
-use super::wire::{self, DELIMITED, GROUP, Wire, unzigzag};
+use super::wire::{self, DELIMITED, GROUP, Wire};
 use crate::decode::builder::{Column, Data, Map};
 use crate::decode::reject::{Code, Fault, Outcome, Shown};
+use crate::decode::varint;
 
 /// How many values one record may become, so that a small record cannot fill the memory through wide messages.
 const CELLS_MAX: u64 = 1 << 24;
@@ -555,7 +556,7 @@ fn scalar(kind: Scalar, value: wire::Field<'_>, column: &mut Column) -> Outcome 
 fn integer(kind: Scalar, value: wire::Field<'_>) -> Outcome<i64> {
     let (value, bits) = match (kind, value) {
         (Scalar::Int32, wire::Field::Varint(value)) => (value.cast_signed(), 32),
-        (Scalar::Sint32, wire::Field::Varint(value)) => (unzigzag(value), 32),
+        (Scalar::Sint32, wire::Field::Varint(value)) => (varint::unzigzag(value), 32),
         (Scalar::Sfixed32, wire::Field::Fixed32(value)) => (i64::from(value.cast_signed()), 64),
         (Scalar::Fixed32, wire::Field::Fixed32(value)) => (i64::from(value), 64),
         (Scalar::Uint32, wire::Field::Varint(value)) => match u32::try_from(value) {
@@ -563,7 +564,7 @@ fn integer(kind: Scalar, value: wire::Field<'_>) -> Outcome<i64> {
             Err(_) => return Err(out_of_range(&value.to_string(), "a number of 32 bits")),
         },
         (Scalar::Int64, wire::Field::Varint(value)) => (value.cast_signed(), 64),
-        (Scalar::Sint64, wire::Field::Varint(value)) => (unzigzag(value), 64),
+        (Scalar::Sint64, wire::Field::Varint(value)) => (varint::unzigzag(value), 64),
         (Scalar::Sfixed64, wire::Field::Fixed64(value)) => (value.cast_signed(), 64),
         (_, _) => return Err(uneven()),
     };

@@ -1,6 +1,7 @@
 //! Reads Protobuf's wire format from a slice: tags, numbers and delimited bytes, every length checked against what is left. Does not know message types.
 
 use crate::decode::reject::{Code, Fault, Outcome};
+use crate::decode::varint::{self, truncated, unzigzag};
 
 /// How deep groups may nest inside of a field that is skipped.
 const GROUPS_MAX: usize = 100;
@@ -62,27 +63,8 @@ impl<'a> Wire<'a> {
                 self.rest = rest;
                 Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
             }
-            _ => self.long_varint(),
+            _ => varint::of_many_bytes(&mut self.rest),
         }
-    }
-
-    #[inline(never)]
-    fn long_varint(&mut self) -> Outcome<u64> {
-        let mut value = 0u64;
-        for (index, byte) in self.rest.iter().take(10).enumerate() {
-            if index == 9 && *byte > 1 {
-                return Err(Fault::new(
-                    Code::InvalidEncoding,
-                    "a number has more than 64 bits",
-                ));
-            }
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if *byte < 0x80 {
-                self.rest = self.rest.get(index + 1..).unwrap_or(&[]);
-                return Ok(value);
-            }
-        }
-        Err(truncated("a number"))
     }
 
     pub(crate) fn zigzag(&mut self) -> Outcome<i64> {
@@ -190,11 +172,6 @@ impl<'a> Wire<'a> {
     }
 }
 
-#[inline(always)]
-pub(super) fn unzigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
-}
-
 #[cold]
 fn unexpected(tag: Tag) -> Box<Fault> {
     let what = match tag.kind {
@@ -205,9 +182,4 @@ fn unexpected(tag: Tag) -> Box<Fault> {
         Code::InvalidEncoding,
         format!("field number {}: {what}", tag.number),
     )
-}
-
-#[cold]
-fn truncated(what: &str) -> Box<Fault> {
-    Fault::new(Code::Truncated, format!("the value ends inside of {what}"))
 }
