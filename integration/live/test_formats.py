@@ -6,6 +6,7 @@ import http.server
 import io
 import ipaddress
 import json
+import re
 import ssl
 import struct
 import threading
@@ -203,7 +204,7 @@ def test_raw_and_text_values_are_read_back_exactly(kafka, folder, topic):
 
 
 def test_every_subject_name_strategy_finds_the_schema_and_keys_are_decoded(kafka, registry, folder, topic):
-    record = {"type": "record", "name": f"Order_{topic.replace('-', '_')}", "namespace": "shop.live", "fields": [{"name": "id", "type": "long"}]}
+    record = {"type": "record", "name": "Order_" + re.sub("[^a-z0-9]", "_", topic.lower()), "namespace": "shop.live", "fields": [{"name": "id", "type": "long"}]}
     full_name = f"shop.live.{record['name']}"
     key = {"type": "record", "name": "Key", "fields": [{"name": "part", "type": "string"}, {"name": "number", "type": "int"}]}
     topics = {"by_topic": f"{topic}-1", "by_record": f"{topic}-2", "by_both": f"{topic}-3"}
