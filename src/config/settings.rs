@@ -156,6 +156,8 @@ pub struct Table {
     pub tombstones: Tombstones,
     /// What a record that cannot be decoded does.
     pub errors: ErrorMode,
+    /// How the table follows its source.
+    pub evolution: Evolution,
     /// Delta table properties, set at creation.
     pub properties: BTreeMap<String, String>,
     /// Commits between two checkpoints; `None` follows the table's `delta.checkpointInterval`, else 100.
@@ -351,4 +353,33 @@ pub enum ErrorMode {
     Skip,
     /// The table stops before it until a person decides.
     Suspend,
+}
+
+/// How a table follows the schemas of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evolution {
+    /// What may change by itself.
+    pub allow: Allow,
+    /// What a value does that the table's columns cannot hold.
+    pub on_incompatible: OnIncompatible,
+}
+
+/// What of a table may change by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allow {
+    /// Nothing.
+    None,
+    /// New fields become columns, at any depth.
+    AddColumns,
+}
+
+/// What a value does that the table's columns cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnIncompatible {
+    /// Its record is rejected.
+    Reject,
+    /// The table stops before its record.
+    Suspend,
+    /// It goes into a further column, named by field and type.
+    NewColumn,
 }

@@ -11,7 +11,7 @@ use crate::delta::rewrite;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
-use crate::delta::{schema, watermark};
+use crate::delta::{evolve, schema, watermark};
 use crate::model::commit::{Append, CommitOutcome, Rewrite};
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
@@ -152,8 +152,15 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
             "files without an advance cannot be committed (OFF-4)".to_owned(),
         ));
     }
-    if !append.files.is_empty() {
-        check_files(table)?;
+    match &append.columns {
+        _ if append.files.is_empty() => {}
+        None => check_files(table)?,
+        // What the table lacks comes with the commit; what another instance added meanwhile is there already.
+        Some(_) => {
+            check_partition_columns(table)?;
+            grown(table, append)
+                .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
+        }
     }
     for (topic_partition, step) in steps(append) {
         let incarnation = base.shape.sources.incarnation(topic_partition);
@@ -187,6 +194,26 @@ fn check_files(table: &Table) -> Result<(), Refusal> {
     let (base, handed_out) = (&table.state, &table.handed_out);
     schema::covers(&base.shape.schema, &handed_out.shape.schema, "")
         .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
+    check_partition_columns(table)
+}
+
+/// The table's metadata with the columns that the commit's files need, where it lacks any.
+fn grown(table: &Table, append: &Append) -> Result<Option<Metadata>, String> {
+    let Some(columns) = append.columns.as_ref().filter(|_| !append.files.is_empty()) else {
+        return Ok(None);
+    };
+    let shape = &table.state.shape;
+    let Some(schema) = evolve::grown(&shape.schema, columns)? else {
+        return Ok(None);
+    };
+    let mut metadata = shape.metadata.clone();
+    metadata.schema_string = serde_json::to_string(&schema)
+        .map_err(|error| format!("the schema cannot be written ({error})"))?;
+    Ok(Some(metadata))
+}
+
+fn check_partition_columns(table: &Table) -> Result<(), Refusal> {
+    let (base, handed_out) = (&table.state, &table.handed_out);
     if base.shape.metadata.partition_columns != handed_out.shape.metadata.partition_columns {
         return Err(Refusal::Conflict(
             "the table partition columns changed".to_owned(),
@@ -256,10 +283,12 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         spans,
         valid_through,
     });
+    let metadata = grown(table, append)
+        .map_err(|reason| Error::Bug(format!("the schema was to fit, but {reason}")))?;
     Draft {
         info,
         protocol: None,
-        metadata: None,
+        metadata: metadata.as_ref(),
         txns,
         files: &append.files,
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::SchemaRef;
+
 use crate::model::epoch::Epoch;
 use crate::model::progress::Advance;
 
@@ -31,6 +33,8 @@ pub struct Append {
     pub advance: Advance,
     /// The files it adds.
     pub files: Vec<StagedFile>,
+    /// The columns that the files were written with, where the commit may add to the table those that it lacks.
+    pub columns: Option<SchemaRef>,
 }
 
 /// A live data file that a rewrite takes out.

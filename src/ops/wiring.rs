@@ -6,7 +6,7 @@ use arrow::datatypes::Schema;
 use object_store::ObjectStore;
 
 use crate::config::Config;
-use crate::config::settings::{SchemaRegistry, Storage, Table};
+use crate::config::settings::{Allow, Evolution, OnIncompatible, SchemaRegistry, Storage, Table};
 use crate::decode::Registry;
 use crate::error::Kind;
 use crate::ops::cli::ConfigFile;
@@ -94,7 +94,21 @@ pub(super) fn check_existing(
             .iter()
             .map(|field| field.name.clone())
             .collect();
-        delta::schema::fit(&existing, columns, &partition_columns).map_err(of_table)?;
+        match table.evolution {
+            // What does not fit goes into further columns.
+            Evolution {
+                on_incompatible: OnIncompatible::NewColumn,
+                ..
+            } => {}
+            Evolution {
+                allow: Allow::AddColumns,
+                ..
+            } => delta::schema::fit_grown(&existing, columns, &partition_columns)
+                .map_err(of_table)?,
+            Evolution {
+                allow: Allow::None, ..
+            } => delta::schema::fit(&existing, columns, &partition_columns).map_err(of_table)?,
+        }
     }
     Ok(Some(existing.version()))
 }

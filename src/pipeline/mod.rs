@@ -11,6 +11,7 @@ mod lane;
 mod maintain;
 mod plan;
 mod run;
+mod schemas;
 mod share;
 #[cfg(test)]
 mod simulation;

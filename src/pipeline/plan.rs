@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 
 use crate::clock::Clock;
 use crate::config::settings;
@@ -15,8 +15,9 @@ use crate::model::commit::CommitOutcome;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::beside::beside;
 use crate::pipeline::error::Error;
+use crate::pipeline::schemas::{Schemas, TableSchema};
 use crate::source::{Questions, StartAt};
-use crate::writer::{self, Layout};
+use crate::writer;
 
 /// The version of the type mapping that new tables record.
 const MAPPING_VERSION: u32 = 1;
@@ -25,22 +26,31 @@ const MAPPING_VERSION: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) settings: settings::Table,
-    pub(super) layout: Arc<Layout>,
     pub(super) store: TableStore,
     resolved: Arc<Resolved>,
-    columns: SchemaRef,
     registry: Option<Arc<Registry>>,
     record_bytes_max: u64,
 }
 
 impl Plan {
+    /// The columns to begin with over a table that has these.
+    pub(super) fn first_schema(&self, has: &Schema, clock: &Clock) -> Result<TableSchema, String> {
+        let columns = decode::first_columns(&self.resolved, &self.settings, Some(has))
+            .map_err(|error| error.to_string())?;
+        TableSchema::new(columns, &self.settings, clock).map_err(|error| error.to_string())
+    }
+
     /// A decoder for one lane.
-    pub(super) fn decoder(&self, clock: &Clock) -> Result<Decoder, decode::Error> {
+    pub(super) fn decoder(
+        &self,
+        schema: &TableSchema,
+        clock: &Clock,
+    ) -> Result<Decoder, decode::Error> {
         Decoder::new(Setup {
             resolved: &self.resolved,
             table: &self.settings,
             record_bytes_max: self.record_bytes_max,
-            target: Arc::clone(&self.columns),
+            target: Arc::clone(&schema.columns),
             registry: self.registry.clone(),
             clock: clock.clone(),
         })
@@ -68,6 +78,7 @@ pub(super) struct Outside {
 /// A planned table, open.
 pub(super) struct Planned {
     pub(super) plan: Plan,
+    pub(super) schemas: Schemas,
     pub(super) table: Table,
     /// Every topic partition of its topics.
     pub(super) topic_partitions: Vec<TopicPartition>,
@@ -80,11 +91,10 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         table: settings.name.clone(),
         cause,
     };
-    let (columns, layout, creation) =
-        lay_out(outside, settings, &asked.resolved).map_err(|cause| Error::Writer {
-            table: settings.name.clone(),
-            cause,
-        })?;
+    let creation = lay_out(settings, &asked.resolved).map_err(|cause| Error::Writer {
+        table: settings.name.clone(),
+        cause,
+    })?;
     let store = outside.store.table(&settings.path).map_err(table_error)?;
     let mut table = match Table::load(&store, &outside.clock)
         .await
@@ -100,8 +110,7 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         .await
         .map_err(table_error)?,
     };
-    delta::schema::fit(&table, &creation.columns, &creation.partition_columns)
-        .map_err(table_error)?;
+    let first = fitting(outside, settings, &asked.resolved, &table, &creation)?;
     let missing = asked.starts(outside, settings, Some(&table)).await?;
     if !missing.is_empty() {
         match table.begin_topics(&missing).await.map_err(table_error)? {
@@ -118,41 +127,27 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
     }
     let plan = Plan {
         settings: settings.clone(),
-        layout: Arc::new(layout),
         store,
         resolved: Arc::new(asked.resolved),
-        columns,
         registry: outside.registry.clone(),
         record_bytes_max: outside.record_bytes_max,
     };
     Ok(Planned {
         plan,
+        schemas: Schemas::new(first, table.schema(), settings, &outside.clock),
         table,
         topic_partitions: asked.topic_partitions,
     })
 }
 
-/// The columns that are decoded, the files they go to, and the table they make.
-fn lay_out(
-    outside: &Outside,
-    settings: &settings::Table,
-    resolved: &Resolved,
-) -> Result<(SchemaRef, Layout, Creation), writer::Error> {
+/// The table that the config makes where there is none.
+fn lay_out(settings: &settings::Table, resolved: &Resolved) -> Result<Creation, writer::Error> {
     let mut fields = resolved.columns(settings);
-    let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
     fields.extend(writer::placement::derived_fields(
         &settings.partition_by,
-        &columns,
+        &Schema::new(fields.clone()),
     )?);
-    let coordinates =
-        ["topic", "partition", "offset"].map(|name| format!("{}{name}", settings.metadata.prefix));
-    let layout = Layout::new(
-        Arc::clone(&columns),
-        &settings.partition_by,
-        outside.clock.clone(),
-    )?
-    .always_indexing(coordinates.iter().map(String::as_str));
-    let creation = Creation {
+    Ok(Creation {
         columns: Arc::new(Schema::new(fields)),
         partition_columns: settings
             .partition_by
@@ -161,8 +156,42 @@ fn lay_out(
             .collect(),
         properties: settings.properties.clone(),
         mapping_version: MAPPING_VERSION,
+    })
+}
+
+/// The columns to begin with, which the table must have, or may be given.
+fn fitting(
+    outside: &Outside,
+    settings: &settings::Table,
+    resolved: &Resolved,
+    table: &Table,
+    creation: &Creation,
+) -> Result<TableSchema, Error> {
+    let has = table.schema();
+    let columns =
+        decode::first_columns(resolved, settings, Some(&has)).map_err(|cause| Error::Decode {
+            table: settings.name.clone(),
+            cause,
+        })?;
+    let first =
+        TableSchema::new(columns, settings, &outside.clock).map_err(|cause| Error::Writer {
+            table: settings.name.clone(),
+            cause,
+        })?;
+    let fit = match settings.evolution.allow {
+        settings::Allow::None => delta::schema::fit,
+        settings::Allow::AddColumns => delta::schema::fit_grown,
     };
-    Ok((columns, layout, creation))
+    fit(
+        table,
+        &first.layout.table_schema(),
+        &creation.partition_columns,
+    )
+    .map_err(|cause| Error::Table {
+        table: settings.name.clone(),
+        cause,
+    })?;
+    Ok(first)
 }
 
 /// What Kafka and the registry say about a table's topics.

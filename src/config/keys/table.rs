@@ -97,7 +97,10 @@ const ERROR_MODES: &[Choice] = &[
 
 const EVOLUTION: &[Choice] = &[
     word("none", "The table's columns stay as they were created."),
-    later("add_columns", "New fields become columns.", "use `none`"),
+    word(
+        "add_columns",
+        "New fields become columns, at any depth, in the same commit as the first rows that need them.",
+    ),
 ];
 
 const ON_INCOMPATIBLE: &[Choice] = &[
@@ -105,15 +108,13 @@ const ON_INCOMPATIBLE: &[Choice] = &[
         "reject",
         "The record is rejected, and `errors.mode` decides.",
     ),
-    later(
+    word(
         "suspend",
-        "The table stops.",
-        "use `reject` with `errors.mode: suspend`",
+        "The table stops before it, whatever `errors.mode` says.",
     ),
-    later(
+    word(
         "new_column",
-        "The value goes into a further column.",
-        "use `reject`",
+        "The value goes into a further column named by field and type, such as `amount__string`; needs `allow: add_columns`.",
     ),
 ];
 
@@ -269,8 +270,8 @@ pub(super) const KEYS: &[Key] = &[
         .example("{ percent: 100, window: 1m, min_records: 100 }")
         .not_yet("remove it; `errors.mode: suspend` stops at the first rejected record"),
     Key::new("tables[].evolution", Kind::Section, Default::Implied("the defaults below"), "How the table follows its source."),
-    Key::new("tables[].evolution.allow", Kind::Choice(EVOLUTION), Default::Value("none"), "What may change by itself; the default becomes `add_columns` when that is built."),
-    Key::new("tables[].evolution.on_incompatible", Kind::Choice(ON_INCOMPATIBLE), Default::Value("reject"), "What a record does that the table's columns cannot hold."),
+    Key::new("tables[].evolution.allow", Kind::Choice(EVOLUTION), Default::Value("add_columns"), "What may change by itself. A field that is gone leaves its column, null; anything else than new fields is incompatible."),
+    Key::new("tables[].evolution.on_incompatible", Kind::Choice(ON_INCOMPATIBLE), Default::Value("reject"), "What a record does whose writer schema put a value into it that the table's columns cannot hold."),
     Key::new("tables[].on_source_change", Kind::Choice(ON_SOURCE_CHANGE), Default::Value("suspend"), "What happens when a topic was recreated or the cluster is another."),
     Key::new("tables[].on_lost_offsets", Kind::Choice(ON_LOST_OFFSETS), Default::Value("suspend"), "What happens when records were deleted before they were read."),
     Key::new("tables[].write_mode", Kind::Choice(WRITE_MODES), Default::Value("append"), "How rows are written."),

@@ -8,8 +8,8 @@ use crate::config::resolve::value::Key;
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    ErrorMode, Flush, Maintenance, Metadata, MetadataColumn, PartitionField, Start, Table,
-    Tombstones,
+    Allow, ErrorMode, Evolution, Flush, Maintenance, Metadata, MetadataColumn, OnIncompatible,
+    PartitionField, Start, Table, Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -46,6 +46,7 @@ pub(super) fn resolve(
         Some("suspend") => Some(ErrorMode::Suspend),
         _ => None,
     };
+    let evolution = evolution(section, findings);
     Some(Table {
         name: name?,
         path: path?,
@@ -62,6 +63,7 @@ pub(super) fn resolve(
         metadata: metadata?,
         tombstones: tombstones?,
         errors: errors?,
+        evolution: evolution?,
         properties: properties?,
         checkpoint_every_commits: section.number("maintenance.checkpoint_every_commits"),
         sort_by: section
@@ -188,6 +190,30 @@ fn flush(section: &Section) -> Option<Flush> {
     Some(Flush {
         file_size_bytes: section.number("flush.file_size")?,
         rows: section.number("flush.rows")?,
+    })
+}
+
+fn evolution(section: &Section, findings: &mut Findings) -> Option<Evolution> {
+    let allow = match section.word("evolution.allow")? {
+        "none" => Allow::None,
+        "add_columns" => Allow::AddColumns,
+        _ => return None,
+    };
+    let on_incompatible = match section.word("evolution.on_incompatible")? {
+        "reject" => OnIncompatible::Reject,
+        "suspend" => OnIncompatible::Suspend,
+        "new_column" => OnIncompatible::NewColumn,
+        _ => return None,
+    };
+    if (allow, on_incompatible) == (Allow::None, OnIncompatible::NewColumn) {
+        let entry = section.entry("evolution.on_incompatible")?;
+        let message = "`new_column` adds columns, which `evolution.allow: none` forbids; write `allow: add_columns`, or `reject`";
+        findings.say(entry.place, &entry.path, message.to_owned());
+        return None;
+    }
+    Some(Evolution {
+        allow,
+        on_incompatible,
     })
 }
 

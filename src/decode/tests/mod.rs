@@ -3,6 +3,7 @@
 mod avro_oracle;
 mod corpus;
 mod decoding;
+mod evolution;
 mod json_oracle;
 mod plain;
 mod protobuf;

@@ -43,6 +43,10 @@ pub(super) fn table(value: Value) -> Table {
         },
         tombstones: Tombstones::Skip,
         errors: ErrorMode::Skip,
+        evolution: crate::config::settings::Evolution {
+            allow: crate::config::settings::Allow::AddColumns,
+            on_incompatible: crate::config::settings::OnIncompatible::Reject,
+        },
         properties: BTreeMap::new(),
         checkpoint_every_commits: None,
         sort_by: Vec::new(),

@@ -69,6 +69,17 @@ pub(crate) fn root(schema: &Schema) -> Result<Root, Refusal> {
     walk.data_type(&schema.root).map(Root::Single)
 }
 
+/// The type that a part of a schema becomes inside of the records `open`.
+pub(crate) fn data_type(schema: &Schema, open: &[usize], node: &Node) -> Result<DataType, Refusal> {
+    let mut walk = Walk {
+        schema,
+        open: open.to_vec(),
+        depth: open.len(),
+        columns: 0,
+    };
+    walk.data_type(node)
+}
+
 /// The shape of a union.
 pub(crate) fn union<'a>(schema: &Schema, branches: &'a [Node]) -> Union<'a> {
     let present: Vec<&Node> = branches

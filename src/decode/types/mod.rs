@@ -8,6 +8,7 @@ pub(crate) mod names;
 pub(crate) mod page;
 pub(crate) mod protobuf;
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
@@ -47,6 +48,13 @@ impl Refusal {
         };
         self.path = format!("{step}{dot}{}", self.path);
         self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.path.is_empty() { "" } else { ": " };
+        write!(f, "{}{colon}{}", self.path, self.reason)
     }
 }
 

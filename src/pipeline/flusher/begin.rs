@@ -30,6 +30,12 @@ impl Flusher {
                 Err(error) => return self.halted(&epoch, error.to_string()),
             }
         }
+        let is_same = |current: &Epoch| current.same_as(&epoch);
+        if !self.epoch().as_ref().is_some_and(is_same)
+            && let Err(reason) = self.share.begin_schemas(&self.table, &self.clock)
+        {
+            return self.halted(&epoch, reason);
+        }
         if let Err(reason) = self.begin_new(&epoch, &topic_partitions).await {
             return self.halted(&epoch, reason);
         }

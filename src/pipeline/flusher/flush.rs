@@ -19,7 +19,7 @@ use crate::pipeline::control::FromWorker;
 use crate::pipeline::flusher::Flusher;
 use crate::pipeline::lane::{Handed, LaneCommand};
 use crate::pipeline::plan::back_off;
-use crate::writer::{self, EncodedFile, Encoder};
+use crate::writer::{self, EncodedFile, Encoder, Layout};
 
 /// Uploads of one flush that run side by side.
 const PARALLEL_UPLOADS: usize = 4;
@@ -74,18 +74,26 @@ impl Flusher {
             return Ok(None);
         }
         let advance = sealed.advance;
-        let files = self.encode(sealed.batches, sealed.encoders).await?;
+        let schema = self
+            .share
+            .schemas
+            .widest(&sealed.batches, &sealed.encoders)
+            .map_err(|error| Failed::Halt(error.to_string()))?;
+        let layout = Arc::clone(&schema.layout);
+        let files = self.encode(layout, sealed.batches, sealed.encoders).await?;
         let files = self.upload(epoch, files).await?;
         drop(sealed.permits);
         let append = Append {
             epoch: epoch.clone(),
             advance,
             files,
+            columns: self.share.schemas.to_add(&schema),
         };
         let began = self.clock.now();
         let outcome = self.table.commit(&append, &self.app_name).await;
         match outcome {
             CommitOutcome::Committed(version) => {
+                self.share.schemas.follow(self.table.schema());
                 self.committed(&append, version, began);
                 Ok(Some(version))
             }
@@ -128,7 +136,7 @@ impl Flusher {
                     superseded: false,
                 });
             };
-            let Some(Handed { sealed, encoder }) = handed else {
+            let Some(Handed { sealed, encoders }) = handed else {
                 continue;
             };
             all.advance
@@ -136,7 +144,7 @@ impl Flusher {
                 .map_err(|error| Failed::Halt(error.to_string()))?;
             all.batches.extend(sealed.batches);
             all.permits.extend(sealed.permits);
-            all.encoders.extend(encoder);
+            all.encoders.extend(encoders);
         }
         Ok(all)
     }
@@ -144,13 +152,17 @@ impl Flusher {
     /// Finishes the lanes' files, and puts what did not fill one into as few as possible.
     async fn encode(
         &self,
+        layout: Arc<Layout>,
         batches: Vec<RecordBatch>,
         mut encoders: Vec<Encoder>,
     ) -> Result<Vec<EncodedFile>, Failed> {
-        let layout = Arc::clone(&self.share.plan.layout);
         let work = move || -> Result<Vec<EncodedFile>, writer::Error> {
             if !batches.is_empty() {
-                let mut encoder = encoders.pop().unwrap_or_else(|| Encoder::new(layout));
+                let has_all = |encoder: &Encoder| encoder.layout().columns() == layout.columns();
+                let mut encoder = match encoders.iter().position(has_all) {
+                    Some(place) => encoders.swap_remove(place),
+                    None => Encoder::new(layout),
+                };
                 for batch in &batches {
                     encoder.write(batch)?;
                 }
