@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::ddl;
+use crate::config::partition::segments;
 
 /// Everything that one process works from.
 #[derive(Debug, Clone)]
@@ -280,10 +281,26 @@ pub struct Flush {
 pub struct PartitionField {
     /// The table's column; for `Identity` the source column itself.
     pub name: String,
-    /// The column it is computed from.
+    /// The column it is computed from; but for `Identity` a dotted path, with back quotes where they are needed.
     pub source: String,
     /// How.
     pub transform: Transform,
+}
+
+impl PartitionField {
+    /// The source's name, or the names from a column down to its member.
+    pub fn source_path(&self) -> Vec<String> {
+        let whole = || vec![self.source.clone()];
+        match self.transform {
+            Transform::Identity => whole(),
+            Transform::Year
+            | Transform::Month
+            | Transform::Date
+            | Transform::Hour
+            | Transform::Bucket(_)
+            | Transform::Truncate(_) => segments(&self.source).unwrap_or_else(whole),
+        }
+    }
 }
 
 /// How a table partition value follows from its source column; in UTC.
