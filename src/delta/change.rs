@@ -7,11 +7,13 @@ use bytes::Bytes;
 use crate::delta::actions::{Entry, Metadata, Txn};
 use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
 use crate::delta::error::Error;
+use crate::delta::mend::{self, Mending};
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
 use crate::model::commit::Append;
+use crate::model::epoch::Epoch;
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
 
@@ -22,6 +24,8 @@ pub(crate) enum Change<'a> {
     Append { append: &'a Append, name: &'a str },
     /// Topics or topic partitions that are new to the table.
     Begin(&'a [TopicStart]),
+    /// What the table says of its sources, without a record.
+    Mend(&'a Mending),
 }
 
 /// What a change means on a base.
@@ -55,6 +59,7 @@ impl Change<'_> {
                 plan_append(table, append, name, info(id, started_ms)).map(Plan::Put)
             }
             Change::Begin(starts) => plan_begin(table, starts, info(id, started_ms)),
+            Change::Mend(mending) => mend::plan(&table.state, mending, info(id, started_ms)),
         }
     }
 
@@ -63,6 +68,7 @@ impl Change<'_> {
         match self {
             Change::Append { append, .. } => append.epoch.is_live(),
             Change::Begin(_) => true,
+            Change::Mend(mending) => mending.epoch.as_ref().is_none_or(Epoch::is_live),
         }
     }
 
@@ -109,6 +115,7 @@ impl Change<'_> {
                 .iter()
                 .try_for_each(|start| check_known(base, &start.topic))
                 .map_err(|(name, reason)| Refusal::Conflict(format!("the table holds offsets of {name} but its property lakeward.sources {reason}"))),
+            Change::Mend(mending) => mend::check(base, mending),
         }
     }
 }
@@ -221,6 +228,7 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         name: name.to_owned(),
         spans,
         valid_through,
+        mended: Vec::new(),
     });
     Draft {
         info,

@@ -19,6 +19,7 @@ use crate::clock::{Clock, Instant};
 use crate::delta::change::{Change, Plan, Refusal};
 use crate::delta::error::{Error, brief};
 use crate::delta::log::{self, Read};
+use crate::delta::mend::Mending;
 use crate::delta::replay;
 use crate::delta::sources::TopicStart;
 use crate::delta::table::Table;
@@ -83,15 +84,35 @@ impl Table {
         Ok(outcome)
     }
 
-    /// Follows the log to its newest version.
+    /// Changes what the table says of its sources, without a record; all of it or nothing.
+    pub async fn mend(&mut self, mending: &Mending) -> CommitOutcome {
+        Box::pin(self.settle(&Change::Mend(mending))).await
+    }
+
+    /// Follows the log to its newest version. A table that is gone, or another one in its place, is an error (COMMIT-2).
     pub async fn refresh(&mut self) -> Result<(), Error> {
+        self.follow_to_newest().await?;
+        let (was, is) = (&self.handed_out.shape.metadata.id, self.id());
+        if was == is {
+            return Ok(());
+        }
+        Err(Error::Replaced {
+            location: self.location().to_owned(),
+            was: was.clone(),
+            is: is.to_owned(),
+        })
+    }
+
+    async fn follow_to_newest(&mut self) -> Result<(), Error> {
         let mut attempt = Attempt::new(&self.clock);
         match Box::pin(self.follow(&Change::Begin(&[]), &mut attempt)).await? {
             Followed::Newest | Followed::Refused(_) | Followed::Ours(_) => Ok(()),
             Followed::Lost => {
                 let loaded = Box::pin(replay::load(&self.store, &self.clock, None)).await?;
                 self.state = loaded
-                    .ok_or_else(|| self.store.damaged(self.state.version, "the table is gone"))?
+                    .ok_or_else(|| Error::Gone {
+                        location: self.location().to_owned(),
+                    })?
                     .state;
                 Ok(())
             }

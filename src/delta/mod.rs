@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod features;
 mod log;
+mod mend;
 mod open;
 mod probe;
 mod replay;
@@ -23,5 +24,6 @@ mod tests;
 mod watermark;
 
 pub use error::Error;
+pub use mend::{LIFTED, Mend, Mending};
 pub use open::{Store, TableStore};
 pub use table::{Creation, Table, TopicStart};

@@ -127,6 +127,15 @@ impl Table {
             })
     }
 
+    /// Takes over the incarnations of these from the newest state: what was read of them under another one fits no commit any more.
+    pub fn hand_out(&mut self, topic_partitions: &[TopicPartition]) {
+        for topic_partition in topic_partitions {
+            self.handed_out
+                .sources
+                .take_over(&self.state.shape.sources, topic_partition);
+        }
+    }
+
     /// Through which record timestamp the table is complete, milliseconds since 1970 UTC, where that is known.
     pub fn valid_through_ms(&self) -> Option<i64> {
         let app_ids = self

@@ -43,6 +43,12 @@ pub(super) enum FromWorker {
         reason: String,
         superseded: bool,
     },
+    /// The positions of a table's topic partitions are outside of their logs: librdkafka fetches none of them any more.
+    Displaced {
+        table: String,
+        epoch: Epoch,
+        reason: String,
+    },
     /// A table needs a person.
     Halted {
         table: String,
@@ -182,10 +188,10 @@ impl Control {
         for topic_partition in &all {
             self.attach(topic_partition)?;
         }
-        let mut pending = Pending {
-            topic_partitions: all.clone(),
-            ..Pending::default()
-        };
+        // One that is not answered yet is answered with this one.
+        let mut pending = self.pending.take().unwrap_or_default();
+        pending.topic_partitions.retain(|it| !all.contains(it));
+        pending.topic_partitions.extend(all.iter().cloned());
         for (name, wanted) in self.by_table(&all) {
             let Some(table) = self.tables.get_mut(&name) else {
                 continue;
@@ -194,12 +200,16 @@ impl Control {
             if table.suspended.is_some() {
                 continue;
             }
-            // Gaining keeps the epoch; the first topic partitions begin one.
-            let epoch = match &table.epoch {
-                Some(epoch) if epoch.is_live() => epoch.clone(),
+            // Gaining keeps the epoch; without one, it begins over everything that the table has, retained or new.
+            let (epoch, wanted) = match &table.epoch {
+                Some(epoch) if epoch.is_live() => (epoch.clone(), wanted),
                 _ => {
                     self.epochs += 1;
-                    Epoch::begin(self.epochs)
+                    table.reopen_at = None;
+                    (
+                        Epoch::begin(self.epochs),
+                        table.owned.iter().cloned().collect(),
+                    )
                 }
             };
             table.epoch = Some(epoch.clone());
@@ -273,8 +283,17 @@ impl Control {
             .iter()
             .map(|it| (it.clone(), pending.starts.get(it).copied()))
             .collect();
+        let retained: BTreeMap<TopicPartition, i64> = pending
+            .starts
+            .iter()
+            .filter(|(it, _)| !answer.contains_key(*it))
+            .map(|(it, offset)| (it.clone(), *offset))
+            .collect();
         self.open_lanes(&pending.starts)?;
         self.group.assign(&answer)?;
+        if !retained.is_empty() {
+            self.group.resume_at(&retained)?;
+        }
         self.status.set_joined(true);
         Ok(())
     }
@@ -412,6 +431,11 @@ impl Control {
                 reason,
                 superseded,
             } => self.epoch_ended(&table, &epoch, reason, superseded)?,
+            FromWorker::Displaced {
+                table,
+                epoch,
+                reason,
+            } => self.displaced(&table, &epoch, &reason)?,
             FromWorker::Halted {
                 table,
                 epoch,
@@ -496,6 +520,38 @@ impl Control {
             u32::try_from(times).unwrap_or(0).saturating_sub(1),
         )));
         Ok(self.group.pause(&paused)?)
+    }
+
+    /// Settles a table with its topics again. librdkafka takes no seek after a position outside of the log, so the topic partitions are assigned anew; an eager
+    /// assignment is one piece, so there every table begins again.
+    fn displaced(&mut self, name: &str, epoch: &Epoch, reason: &str) -> Result<(), Error> {
+        if !self.is_current(name, epoch) {
+            return Ok(());
+        }
+        tracing::warn!(
+            table = name,
+            reason,
+            "positions are outside of their logs; settling them with the table again"
+        );
+        let names: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|(other, table)| {
+                other.as_str() == name || (!self.group.is_cooperative() && !table.owned.is_empty())
+            })
+            .map(|(other, _)| other.clone())
+            .collect();
+        let mut all = Vec::new();
+        for name in names {
+            self.end_epoch(&name);
+            if let Some(table) = self.tables.get_mut(&name) {
+                table.parked.clear();
+                table.reopen_at = None;
+                all.extend(table.owned.iter().cloned());
+            }
+        }
+        self.group.take_back(&all)?;
+        self.assigned(all)
     }
 
     fn halted(&mut self, name: &str, epoch: &Epoch, reason: String) -> Result<(), Error> {

@@ -42,12 +42,12 @@ pub enum Error {
         #[source]
         cause: writer::Error,
     },
-    /// A commit that is to be tried again from the table.
-    #[error("table `{table}`: its topics could not be written down yet: {reason}")]
+    /// What is to be tried again from the table.
+    #[error("table `{table}` is not settled with its topics yet: {reason}")]
     Unsettled {
         /// The table's name.
         table: String,
-        /// What the commit found.
+        /// Why not yet.
         reason: String,
     },
     /// `--table` names a table that the config does not have.

@@ -2,12 +2,14 @@
 //! that a stage could decide alone.
 
 mod caught_up;
+mod cause;
 mod control;
 mod error;
 mod flusher;
 mod lane;
 mod plan;
 mod run;
+mod settle;
 mod share;
 pub mod status;
 

@@ -172,6 +172,27 @@ impl Group {
         result.map_err(|error| self.group_error("giving back", &error))
     }
 
+    /// Takes topic partitions out of the assignment that are to be assigned again, at other offsets; an eager assignment is replaced as a whole, by `assign` itself.
+    pub fn take_back(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
+        if !self.is_cooperative() {
+            return Ok(());
+        }
+        let list = list_of(
+            all.iter()
+                .filter(|it| self.assigned.contains(*it))
+                .map(|it| (it, Offset::Invalid)),
+        )?;
+        all.iter().for_each(|it| {
+            self.assigned.remove(it);
+        });
+        if list.count() == 0 {
+            return Ok(());
+        }
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|error| self.group_error("assigning again", &error))
+    }
+
     /// Lets paused topic partitions be fetched again, from these offsets. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
     pub fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
         let list = list_of(
@@ -247,7 +268,8 @@ impl Group {
         }
     }
 
-    fn is_cooperative(&self) -> bool {
+    /// Whether assignments come and go in parts.
+    pub fn is_cooperative(&self) -> bool {
         matches!(
             self.consumer.rebalance_protocol(),
             RebalanceProtocol::Cooperative

@@ -8,9 +8,11 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::config::settings::Kafka;
+use crate::model::identity::TopicIdentity;
 use crate::model::offset::TopicPartition;
 use crate::source::client::{Consumer, Listener, base_config};
 use crate::source::error::{Error, code_words, words};
+use crate::source::native::{Undescribed, topic_ids};
 
 /// A client that only asks.
 pub struct Lookup {
@@ -65,6 +67,24 @@ impl Lookup {
     /// The cluster's id, where the broker has one.
     pub fn cluster_id(&self) -> Option<String> {
         self.consumer.client().fetch_cluster_id(self.timeout)
+    }
+
+    /// Who these topics are now, beyond their names.
+    pub fn identities(&self, topics: &[String]) -> Result<BTreeMap<String, TopicIdentity>, Error> {
+        let doing = || format!("asking for the ids of {}", topics.join(", "));
+        let ids = topic_ids(&self.consumer, topics, self.timeout).map_err(|error| match error {
+            Undescribed::Topic { topic, reason } => Error::Topic { topic, reason },
+            Undescribed::Unreachable(reason) => self.unreachable(doing(), reason),
+        })?;
+        let cluster_id = self.cluster_id().filter(|id| !id.is_empty());
+        let identity = |(topic, topic_id)| {
+            let identity = TopicIdentity {
+                cluster_id: cluster_id.clone(),
+                topic_id,
+            };
+            (topic, identity)
+        };
+        Ok(ids.into_iter().map(identity).collect())
     }
 
     /// The topic's partitions, ascending.
