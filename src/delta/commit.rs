@@ -108,12 +108,15 @@ impl Table {
         match Box::pin(self.follow(&Change::Begin(&[]), &mut attempt)).await? {
             Followed::Newest | Followed::Refused(_) | Followed::Ours(_) => Ok(()),
             Followed::Lost => {
-                let loaded = Box::pin(replay::load(&self.store, &self.clock, None)).await?;
-                self.state = loaded
-                    .ok_or_else(|| Error::Gone {
-                        location: self.location().to_owned(),
-                    })?
-                    .state;
+                let gone = || Error::Gone {
+                    location: self.location().to_owned(),
+                };
+                let loaded = match Box::pin(replay::load(&self.store, &self.clock, None)).await {
+                    // Its data files may outlive its log.
+                    Err(Error::NotATable { .. }) => Err(gone()),
+                    loaded => loaded?.ok_or_else(gone),
+                };
+                self.state = loaded?.state;
                 Ok(())
             }
         }

@@ -136,6 +136,12 @@ impl Table {
         }
     }
 
+    /// Whether a topic partition is still in the incarnation that was handed out.
+    pub fn is_handed_out(&self, topic_partition: &TopicPartition) -> bool {
+        self.handed_out.sources.incarnation(topic_partition)
+            == self.sources().incarnation(topic_partition)
+    }
+
     /// Through which record timestamp the table is complete, milliseconds since 1970 UTC, where that is known.
     pub fn valid_through_ms(&self) -> Option<i64> {
         let app_ids = self

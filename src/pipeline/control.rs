@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, Instant};
 use crate::metrics::Metrics;
@@ -16,6 +16,7 @@ use crate::pipeline::error::Error;
 use crate::pipeline::flusher::FlusherCommand;
 use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::plan::back_off;
+use crate::pipeline::revoke::Revoking;
 use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
 use crate::source::{Event, Group};
@@ -62,6 +63,8 @@ pub(super) enum FromWorker {
         positions: BTreeMap<TopicPartition, i64>,
         reason: String,
     },
+    /// A person lifted what a table waits for.
+    Lifted { table: String },
     /// A commit moved these.
     Committed {
         offsets: BTreeMap<TopicPartition, i64>,
@@ -81,6 +84,7 @@ pub(super) struct Control {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pending: Option<Pending>,
+    pub(super) revoking: Option<Revoking>,
     pub(super) epochs: u64,
     pub(super) trouble: Option<(Instant, String)>,
     pub(super) ledger: Ledger,
@@ -125,6 +129,14 @@ impl Control {
         while let Ok(message) = self.from_workers.try_recv() {
             self.on_worker(message)?;
         }
+        let now = self.clock.now();
+        if self
+            .revoking
+            .as_mut()
+            .is_some_and(|revoking| revoking.is_due(now))
+        {
+            self.finish_revoke()?;
+        }
         self.answer_assignment()?;
         self.retry_parked()?;
         self.reopen_due();
@@ -155,9 +167,16 @@ impl Control {
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), Error> {
+        // A newer word of the group: the last one is not waited for any longer.
+        if matches!(
+            event,
+            Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_)
+        ) {
+            self.finish_revoke()?;
+        }
         match event {
             Event::Assigned(all) => self.assigned(all)?,
-            Event::Revoked(all) => self.revoked(&all, "the group took topic partitions back")?,
+            Event::Revoked(all) => self.commit_before_revoke(all)?,
             Event::Lost(all) => self.revoked(&all, "the group lost this member")?,
             Event::Trouble(reason) => self.note_trouble(format!("kafka: {reason}")),
             Event::Fatal(reason) => {
@@ -345,6 +364,49 @@ impl Control {
         Ok(self.group.resume_at(starts)?)
     }
 
+    /// Lets the tables concerned commit what they have, for a bounded time, before others may own it.
+    fn commit_before_revoke(&mut self, all: Vec<TopicPartition>) -> Result<(), Error> {
+        let mut waiting = Vec::new();
+        for name in self.by_table(&all).keys() {
+            let Some(table) = self.tables.get(name) else {
+                continue;
+            };
+            if !table.epoch.as_ref().is_some_and(Epoch::is_live) {
+                continue;
+            }
+            let (reply, answer) = oneshot::channel();
+            // A flusher that takes no command is not waited for: what it has is read again.
+            if table
+                .flusher
+                .try_send(FlusherCommand::Drain { reply })
+                .is_ok()
+            {
+                waiting.push(answer);
+            }
+        }
+        let now = self.clock.now();
+        let mut revoking = Revoking::new(all, waiting, now);
+        let at_once = revoking.is_due(now);
+        self.revoking = Some(revoking);
+        if at_once {
+            self.finish_revoke()?;
+        }
+        Ok(())
+    }
+
+    fn finish_revoke(&mut self) -> Result<(), Error> {
+        let Some(revoking) = self.revoking.take() else {
+            return Ok(());
+        };
+        if revoking.late() > 0 {
+            tracing::warn!(
+                commits = revoking.late(),
+                "a last commit was not waited for; what it holds is read again unless it arrives"
+            );
+        }
+        self.revoked(&revoking.all, "the group took topic partitions back")
+    }
+
     /// Losing topic partitions ends the epoch of their tables (EPOCH-1); what they keep is read again from a fresh table.
     fn revoked(&mut self, all: &[TopicPartition], why: &str) -> Result<(), Error> {
         self.metrics.rebalanced();
@@ -447,6 +509,7 @@ impl Control {
                 positions,
                 reason,
             } => self.park(&table, epoch, positions, reason)?,
+            FromWorker::Lifted { table } => self.lifted(&table),
             FromWorker::Committed { offsets } => {
                 self.trouble = None;
                 self.group.report_offsets(&offsets);
@@ -570,6 +633,20 @@ impl Control {
         table.parked.clear();
         let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
         Ok(self.group.pause(&paused)?)
+    }
+
+    fn lifted(&mut self, name: &str) {
+        let now = self.clock.now();
+        let Some(table) = self.tables.get_mut(name) else {
+            return;
+        };
+        if table.suspended.take().is_none() {
+            return;
+        }
+        tracing::info!(table = name, "suspension lifted; reading the table again");
+        table.reopen_at = Some(now);
+        self.status
+            .table(name, |table| table.state = TableState::Starting);
     }
 
     fn park(

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::buffer::flush_policy::{self, BufferState, Decision, FlushEstimate, Limits};
 use crate::clock::{Clock, Instant};
-use crate::delta::Table;
+use crate::delta::{LIFTED, Table};
 use crate::error::Kind;
 use crate::maintenance::checkpoint::Checkpoints;
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
@@ -33,6 +33,10 @@ use crate::writer::{self, EncodedFile, Encoder};
 const PARALLEL_UPLOADS: usize = 4;
 /// How often an idle table is looked at.
 const IDLE: Duration = Duration::from_millis(200);
+/// How often the log of a suspended table is followed, for what a person lifts.
+const WATCH_SUSPENDED: Duration = Duration::from_secs(2);
+/// How often the log of a table without commits is followed.
+const WATCH_IDLE: Duration = Duration::from_secs(10);
 
 /// What the flusher is told.
 pub(super) enum FlusherCommand {
@@ -70,6 +74,10 @@ pub(super) struct Flusher {
 pub(super) struct FlushState {
     epoch: Option<Epoch>,
     estimate: FlushEstimate,
+    /// What the table said was lifted last, when it was suspended.
+    suspended: Option<Option<String>>,
+    /// When the log was last followed without a reason.
+    watched: Option<Instant>,
 }
 
 /// What to do next about this table's buffer, and why.
@@ -142,6 +150,7 @@ impl Flusher {
             Ok(None) => return,
             Err(reason) => return self.halted(&epoch, reason),
         };
+        self.state.suspended = None;
         self.show_table();
         self.status.table(self.share.name(), |table| {
             for (topic_partition, start) in &settled.starts {
@@ -228,7 +237,7 @@ impl Flusher {
             table.buffered_rows = buffered_rows
         });
         let Next::Flush(reason) = self.decide() else {
-            return;
+            return self.watch().await;
         };
         self.flush(reason).await;
         let total = self.share.total();
@@ -245,6 +254,60 @@ impl Flusher {
             })
             .await;
         }
+    }
+
+    /// Follows the log while nothing is to be committed: a suspension may have been lifted, and an owner of quiet topic partitions may have been superseded.
+    async fn watch(&mut self) {
+        let now = self.clock.now();
+        let every = if self.state.suspended.is_some() {
+            WATCH_SUSPENDED
+        } else {
+            WATCH_IDLE
+        };
+        if now.since(*self.state.watched.get_or_insert(now)) < every {
+            return;
+        }
+        self.state.watched = Some(now);
+        if self.state.suspended.is_none() && self.epoch().is_none() {
+            return;
+        }
+        // Whatever is wrong with the table shows at the next commit or lift.
+        if self.table.refresh().await.is_err() {
+            return;
+        }
+        let lifted = self.table.property(LIFTED).map(str::to_owned);
+        if self
+            .state
+            .suspended
+            .as_ref()
+            .is_some_and(|before| *before != lifted)
+        {
+            self.state.suspended = None;
+            let table = self.share.name().to_owned();
+            self.tell(FromWorker::Lifted { table }).await;
+        } else if let Some(epoch) = self.epoch()
+            && let Some(moved) = self.moved_by_others()
+        {
+            epoch.end();
+            self.state.epoch = None;
+            self.tell(FromWorker::EpochEnded {
+                table: self.share.name().to_owned(),
+                epoch,
+                reason: format!("{moved} was moved by another owner"),
+                superseded: true,
+            })
+            .await;
+        }
+    }
+
+    /// A topic partition of ours that does not stand where we left it.
+    fn moved_by_others(&self) -> Option<TopicPartition> {
+        let ours = self.share.committed();
+        let mut owned = self.share.total().positions.into_keys();
+        owned.find(|it| {
+            let is = self.table.committed(it).ok();
+            !self.table.is_handed_out(it) || is != ours.get(it).copied()
+        })
     }
 
     async fn drain(&mut self) {
@@ -544,6 +607,7 @@ impl Flusher {
     fn halted(&mut self, epoch: &Epoch, reason: String) {
         epoch.end();
         self.state.epoch = None;
+        self.state.suspended = Some(self.table.property(LIFTED).map(str::to_owned));
         let message = FromWorker::Halted {
             table: self.share.name().to_owned(),
             epoch: epoch.clone(),

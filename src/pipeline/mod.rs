@@ -8,11 +8,14 @@ mod error;
 mod flusher;
 mod lane;
 mod plan;
+mod revoke;
 mod run;
 mod settle;
 mod share;
 pub mod status;
+mod way_out;
 
 pub use error::Error;
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;
+pub use way_out::{Lifted, Place, WayOut};

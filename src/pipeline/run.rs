@@ -342,6 +342,7 @@ impl Run<'_> {
             status: self.surroundings.status.clone(),
             metrics: Arc::clone(&self.surroundings.metrics),
             pending: None,
+            revoking: None,
             epochs: 0,
             trouble: None,
             ledger: Ledger::default(),

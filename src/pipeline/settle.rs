@@ -47,6 +47,8 @@ pub(super) struct Settling<'a> {
 pub(super) struct Settled {
     /// Where each topic partition goes on, and where its log ends.
     pub(super) starts: BTreeMap<TopicPartition, Start>,
+    /// What was accepted on the way.
+    pub(super) accepted: Vec<Cause>,
 }
 
 /// Where a topic partition goes on.
@@ -78,7 +80,7 @@ impl Settling<'_> {
             match self.round(all, &mut accepted).await {
                 Ok(starts) => {
                     self.table.hand_out(all);
-                    return Ok(Some(Settled { starts }));
+                    return Ok(Some(Settled { starts, accepted }));
                 }
                 Err(Round::Halt(reason)) => return Err(reason),
                 Err(Round::Wait(reason)) => (self.trouble)(reason),
@@ -169,6 +171,11 @@ impl Settling<'_> {
     ) -> Result<(), Round> {
         let (mut adoptions, mut causes) = (Vec::new(), Vec::new());
         let topics = topics_of(all.iter());
+        for topic in &topics {
+            self.table
+                .check_known(topic)
+                .map_err(|error| Round::Halt(error.to_string()))?;
+        }
         let found = identities(self.lookup, &topics).await?;
         for topic in topics {
             let Some(pinned) = self.table.sources().identity(&topic) else {
