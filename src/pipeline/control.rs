@@ -207,7 +207,6 @@ impl Control {
         for topic_partition in &all {
             self.attach(topic_partition)?;
         }
-        self.begin_retained_again(&BTreeSet::new())?;
         // One that is not answered yet is answered with this one.
         let mut pending = self.pending.take().unwrap_or_default();
         pending.topic_partitions.retain(|it| !all.contains(it));
@@ -220,7 +219,7 @@ impl Control {
             if table.suspended.is_some() {
                 continue;
             }
-            // Without a live epoch, one begins over everything that the table has, retained or new.
+            // Gaining keeps the epoch; without one, it begins over everything that the table has, retained or new.
             let (epoch, wanted) = match &table.epoch {
                 Some(epoch) if epoch.is_live() => (epoch.clone(), wanted),
                 _ => {
@@ -250,33 +249,6 @@ impl Control {
         }
         self.pending = Some(pending);
         Ok(())
-    }
-
-    /// librdkafka pauses the whole assignment for every word of an incremental rebalance, and goes on behind the position that it noted last: after an end of a topic
-    /// partition that is one record too far (librdkafka #4844). So whatever is retained is read again from the table, and sought.
-    fn begin_retained_again(&mut self, except: &BTreeSet<String>) -> Result<(), Error> {
-        if !self.group.is_cooperative() {
-            return Ok(());
-        }
-        let live: Vec<String> = self
-            .tables
-            .iter()
-            .filter(|(name, table)| {
-                !except.contains(*name) && table.epoch.is_some() && !table.owned.is_empty()
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        let now = self.clock.now();
-        let mut retained = Vec::new();
-        for name in live {
-            self.end_epoch(&name);
-            if let Some(table) = self.tables.get_mut(&name) {
-                table.parked.clear();
-                table.reopen_at = Some(now);
-                retained.extend(table.owned.iter().cloned());
-            }
-        }
-        Ok(self.group.pause(&retained)?)
     }
 
     fn attach(&self, topic_partition: &TopicPartition) -> Result<(), Error> {
@@ -463,7 +435,6 @@ impl Control {
             .flat_map(|table| table.owned.iter().cloned())
             .collect();
         self.group.pause(&kept)?;
-        self.begin_retained_again(&affected.keys().cloned().collect())?;
         self.group.acknowledge(all)?;
         for topic_partition in all {
             self.show_owned(topic_partition, false);
