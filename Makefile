@@ -6,7 +6,7 @@ CARGO_TARGET_DIR ?= $(LAKEWARD_CACHE)/target
 export LAKEWARD_CACHE CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-offline live bench clean-cache
+.PHONY: help demo test test-offline simulate live chaos bench soak clean-cache
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -15,16 +15,25 @@ demo: ## the whole product on an embedded broker: no network but for the build, 
 	@integration/stages packages-build build demo
 
 test: ## everything: format, lints, offline tests, docs, then live tests against real Kafka, registry, S3, Spark and DuckDB
-	@integration/stages packages-build format lint offline docs build fetch audit live bench-tiny
+	@integration/stages packages-build format lint offline docs build fetch audit live chaos-short bench-tiny
 
 test-offline: ## what needs no real component
 	@integration/stages packages-build format lint offline docs
 
+simulate: ## SEEDS=100000 seeds of the simulation, beginning with FIRST=1000000; or SEED=7 alone, with its trace where it fails
+	@integration/stages packages-build simulate
+
 live: ## the live tests only (LIVE="-k crash" to choose)
 	@integration/stages packages-build build fetch audit live
 
+chaos: ## faults on real components, each batch audited (CHAOS="--list"; CHAOS="--only kill --rounds 200 --seed 7 --record")
+	@integration/stages packages-build build fetch chaos
+
 bench: ## records/s, CPU-seconds per million records and peak memory, Avro and JSON (BENCH_RECORDS=2000000)
-	@integration/stages packages-build build fetch bench
+	@integration/stages packages-build build fetch bench bench-compaction
+
+soak: ## 10 minutes of maintenance under everything at once, then what it does for scans after 5,000 commits
+	@integration/stages packages-build build fetch soak
 
 clean-cache: ## removes fetched components, run folders and shared builds
 	rm -rf -- "$(LAKEWARD_CACHE)"

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
+
+use futures::future::{BoxFuture, Either};
+
+/// Turns of the others that a waiting thread of a simulation grants.
+const SIMULATED_TURNS: u32 = 64;
 
 /// A point on a clock that never steps back and goes on while the machine is suspended (CLOCK_BOOTTIME), in milliseconds since an arbitrary start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +42,21 @@ pub struct Clock(Source);
 enum Source {
     Machine,
     Manual(Arc<Manual>),
+    Simulated(Arc<dyn Timeline>),
+}
+
+/// Time as a simulation plays it: many sleepers on one line, which only the simulation moves.
+pub trait Timeline: std::fmt::Debug + Send + Sync {
+    /// Milliseconds on the clock that never steps back.
+    fn monotonic_ms(&self) -> u64;
+    /// Milliseconds since 1970 UTC, as this instance has them.
+    fn wall_ms(&self) -> i64;
+    /// The next id.
+    fn next_id(&self) -> u128;
+    /// Ends when the time has come.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    /// A thread waits: others of its instance take a step. Time stands still.
+    fn wait_a_turn(&self);
 }
 
 #[derive(Debug)]
@@ -60,6 +81,11 @@ impl Clock {
         })))
     }
 
+    /// A clock on a simulation's time line.
+    pub fn simulated(timeline: Arc<dyn Timeline>) -> Self {
+        Clock(Source::Simulated(timeline))
+    }
+
     /// Moves a manual clock; the machine's does not listen.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(manual) = &self.0 {
@@ -81,6 +107,7 @@ impl Clock {
                 Instant(seconds * 1000 + nanos / 1_000_000)
             }
             Source::Manual(manual) => Instant(manual.monotonic_ms.load(Ordering::SeqCst)),
+            Source::Simulated(timeline) => Instant(timeline.monotonic_ms()),
         }
     }
 
@@ -89,6 +116,7 @@ impl Clock {
         match &self.0 {
             Source::Machine => chrono::Utc::now().timestamp_millis(),
             Source::Manual(manual) => manual.wall_ms.load(Ordering::SeqCst),
+            Source::Simulated(timeline) => timeline.wall_ms(),
         }
     }
 
@@ -105,6 +133,7 @@ impl Clock {
             Source::Manual(manual) => {
                 uuid::Uuid::from_u128(u128::from(manual.ids.fetch_add(1, Ordering::SeqCst)))
             }
+            Source::Simulated(timeline) => uuid::Uuid::from_u128(timeline.next_id()),
         }
     }
 
@@ -117,7 +146,23 @@ impl Clock {
         match &self.0 {
             Source::Machine => std::thread::sleep(duration),
             Source::Manual(_) => self.advance(duration),
+            Source::Simulated(timeline) => timeline.wait_a_turn(),
         }
+    }
+
+    /// Waits for a message for at most `limit`; `None` when there is none by then, or its senders are gone.
+    pub fn receive<T>(&self, inbox: &Receiver<T>, limit: Duration) -> Option<T> {
+        let Source::Simulated(timeline) = &self.0 else {
+            return inbox.recv_timeout(limit).ok();
+        };
+        // Time stands still while a thread of a simulation waits, so its patience is counted in turns.
+        for _ in 0..SIMULATED_TURNS {
+            if let Ok(message) = inbox.try_recv() {
+                return Some(message);
+            }
+            timeline.wait_a_turn();
+        }
+        None
     }
 
     /// Sleeps in a task; a manual clock moves on instead.
@@ -132,6 +177,7 @@ impl Clock {
                 self.advance(duration);
                 tokio::task::yield_now().await;
             }
+            Source::Simulated(timeline) => timeline.sleep(duration).await,
         }
     }
 
@@ -144,6 +190,13 @@ impl Clock {
         match &self.0 {
             Source::Machine => tokio::time::timeout(limit, future).await.ok(),
             Source::Manual(_) => Some(future.await),
+            Source::Simulated(timeline) => {
+                let limit = timeline.sleep(limit);
+                match futures::future::select(std::pin::pin!(future), limit).await {
+                    Either::Left((output, _)) => Some(output),
+                    Either::Right(((), _)) => None,
+                }
+            }
         }
     }
 }

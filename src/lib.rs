@@ -5,6 +5,7 @@ pub mod clock;
 pub mod error;
 pub mod metrics;
 pub mod model;
+pub mod trial;
 
 pub mod config;
 

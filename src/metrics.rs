@@ -28,6 +28,12 @@ struct OfCode {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTask {
+    table: String,
+    task: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfTopicPartition {
     table: String,
     topic: String,
@@ -53,6 +59,16 @@ pub struct Metrics {
     commit_conflicts: Family<OfTable, Counter>,
     files_written: Family<OfTable, Counter>,
     bytes_written: Family<OfTable, Counter>,
+    live_files: Family<OfTable, Gauge>,
+    live_bytes: Family<OfTable, Gauge>,
+    debt_files: Family<OfTable, Gauge>,
+    debt_bytes: Family<OfTable, Gauge>,
+    compacted_files: Family<OfTable, Counter>,
+    compacted_bytes: Family<OfTable, Counter>,
+    compactions_dropped: Family<OfTable, Counter>,
+    checkpoint_version: Family<OfTable, Gauge>,
+    deleted_objects: Family<OfTask, Counter>,
+    maintenance_failures: Family<OfTask, Counter>,
     lag_records: Family<OfTopicPartition, Gauge>,
     freshness_seconds: Family<OfTable, Seconds>,
     since_commit_seconds: Family<OfTable, Seconds>,
@@ -156,6 +172,16 @@ impl Metrics {
             commit_conflicts: declare.counter("commit_conflicts", "table", "Commits that lost a race for their table version and were tried again or dropped."),
             files_written: declare.counter("files_written", "table", "Data files uploaded."),
             bytes_written: declare.counter("bytes_written", "table", "Bytes of data files uploaded."),
+            live_files: declare.gauge("table_files", "table", "Live data files, as of the last look of maintenance."),
+            live_bytes: declare.gauge("table_size_bytes", "table", "Bytes of live data files, as of the last look of maintenance."),
+            debt_files: declare.gauge("compaction_debt_files", "table", "Files more than the same bytes would need at the target size."),
+            debt_bytes: declare.gauge("compaction_debt_bytes", "table", "Bytes that are worth merging and not merged yet."),
+            compacted_files: declare.counter("compacted_files", "table", "Files that were merged into others."),
+            compacted_bytes: declare.counter("compacted_bytes", "table", "Bytes of files that were merged into others."),
+            compactions_dropped: declare.counter("compactions_dropped", "table", "Merges that were dropped and planned anew because a file was touched meanwhile."),
+            checkpoint_version: declare.gauge("checkpoint_version", "table", "The table version of the newest checkpoint that this process wrote and proved."),
+            deleted_objects: declare.counter("deleted_objects", "table, task", "Objects deleted by clean-log and by vacuum."),
+            maintenance_failures: declare.counter("maintenance_failures", "table, task", "Tasks of maintenance that failed; ingest goes on."),
             lag_records: declare.gauge("lag_records", "table, topic, partition", "Offsets between what is committed to the table and the end of the topic partition, for those that this process owns."),
             freshness_seconds: declare.gauge("table_freshness_seconds", "table", "Age of the newest moment up to which every topic partition of the table is committed."),
             since_commit_seconds: declare.gauge("since_last_commit_seconds", "table", "Time since this process last committed to the table."),
@@ -184,6 +210,26 @@ impl Metrics {
             commit_conflicts: self.commit_conflicts.get_or_create_owned(&label),
             files_written: self.files_written.get_or_create_owned(&label),
             bytes_written: self.bytes_written.get_or_create_owned(&label),
+        }
+    }
+
+    /// The handles that one table's maintenance counts with.
+    pub fn upkeep(&self, table: &str) -> UpkeepMetrics {
+        let label = OfTable {
+            table: table.to_owned(),
+        };
+        UpkeepMetrics {
+            table: table.to_owned(),
+            live_files: self.live_files.get_or_create_owned(&label),
+            live_bytes: self.live_bytes.get_or_create_owned(&label),
+            debt_files: self.debt_files.get_or_create_owned(&label),
+            debt_bytes: self.debt_bytes.get_or_create_owned(&label),
+            compacted_files: self.compacted_files.get_or_create_owned(&label),
+            compacted_bytes: self.compacted_bytes.get_or_create_owned(&label),
+            compactions_dropped: self.compactions_dropped.get_or_create_owned(&label),
+            checkpoint_version: self.checkpoint_version.get_or_create_owned(&label),
+            deleted_objects: self.deleted_objects.clone(),
+            failures: self.maintenance_failures.clone(),
         }
     }
 
@@ -317,6 +363,65 @@ impl TableMetrics {
     }
 }
 
+/// One table's counters of maintenance.
+#[derive(Debug, Clone)]
+pub struct UpkeepMetrics {
+    table: String,
+    live_files: Gauge,
+    live_bytes: Gauge,
+    debt_files: Gauge,
+    debt_bytes: Gauge,
+    compacted_files: Counter,
+    compacted_bytes: Counter,
+    compactions_dropped: Counter,
+    checkpoint_version: Gauge,
+    deleted_objects: Family<OfTask, Counter>,
+    failures: Family<OfTask, Counter>,
+}
+
+impl UpkeepMetrics {
+    /// What the table's files are like.
+    pub fn observed(&self, files: u64, bytes: u64, debt_files: u64, debt_bytes: u64) {
+        let to_i64 = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.live_files.set(to_i64(files));
+        self.live_bytes.set(to_i64(bytes));
+        self.debt_files.set(to_i64(debt_files));
+        self.debt_bytes.set(to_i64(debt_bytes));
+    }
+
+    /// Files were merged, or merges dropped.
+    pub fn compacted(&self, files: u64, bytes: u64, dropped: u64) {
+        self.compacted_files.inc_by(files);
+        self.compacted_bytes.inc_by(bytes);
+        self.compactions_dropped.inc_by(dropped);
+    }
+
+    /// A checkpoint was written.
+    pub fn checkpointed(&self, version: u64) {
+        self.checkpoint_version
+            .set(i64::try_from(version).unwrap_or(i64::MAX));
+    }
+
+    /// Objects were deleted.
+    pub fn deleted(&self, task: &'static str, objects: u64) {
+        self.deleted_objects
+            .get_or_create(&self.of(task))
+            .inc_by(objects);
+    }
+
+    /// A task failed.
+    pub fn failed(&self, task: &'static str) {
+        self.failures.get_or_create(&self.of(task)).inc();
+    }
+
+    fn of(&self, task: &'static str) -> OfTask {
+        OfTask {
+            table: self.table.clone(),
+            task,
+        }
+    }
+}
+
 /// What is true at the moment of asking.
 #[derive(Debug, Clone, Default)]
 pub struct Moment {
@@ -367,6 +472,12 @@ mod tests {
         table.commit_took(Duration::from_millis(12));
         table.conflicted();
         table.written(2, 4096);
+        let upkeep = metrics.upkeep("orders");
+        upkeep.observed(100, 1000, 99, 500);
+        upkeep.compacted(8, 800, 1);
+        upkeep.checkpointed(7);
+        upkeep.deleted("vacuum", 3);
+        upkeep.failed("vacuum");
         metrics.rebalanced();
         metrics.observe(&Moment {
             memory_used_bytes: 5,
@@ -417,6 +528,8 @@ mod tests {
             "lakeward_rows_total{name=\"shop\",table=\"orders\"} 8",
             "lakeward_rejects_total{name=\"shop\",table=\"orders\",code=\"truncated\"} 1",
             "lakeward_lag_records{name=\"shop\",table=\"orders\",topic=\"shop.orders\",partition=\"3\"} 7",
+            "lakeward_compaction_debt_files{name=\"shop\",table=\"orders\"} 99",
+            "lakeward_deleted_objects_total{name=\"shop\",table=\"orders\",task=\"vacuum\"} 3",
             "lakeward_table_freshness_seconds{name=\"shop\",table=\"orders\"} 1.5",
             "lakeward_table_state{name=\"shop\",table=\"orders\",state=\"running\"} 1",
             "lakeward_table_state{name=\"shop\",table=\"orders\",state=\"suspended\"} 0",

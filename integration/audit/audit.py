@@ -36,6 +36,7 @@ class Report:
     duplicated: int = 0
     altered: int = 0
     extra: int = 0
+    foreign: int = 0
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -163,16 +164,16 @@ def read_dump(dump: Path, topics: set[str] | None = None):
     return records, ranges
 
 
-def audit(table: Path, dump: Path, compare=None, is_rejected=None, must_reach_end: bool = True, topics: set[str] | None = None) -> Report:
+def audit(table: Path, dump: Path, compare=None, is_rejected=None, must_reach_end: bool = True, topics: set[str] | None = None, others_append: bool = False) -> Report:
     """Judges the table by the dump, or by its part about `topics`. `compare(payload, row)` says what differs in a row's own columns, `is_rejected(coordinates, payload)` which records must
-    not have a row. Records without a value are tombstones, which are skipped."""
+    not have a row. Records without a value are tombstones, which are skipped. Where `others_append`, rows without coordinates are theirs: counted, not judged."""
     report = Report()
     records, ranges = read_dump(dump, topics)
     report.records = len(records)
     log = read_log(table)
-    _judge_stream(log, report, table)
+    _judge_stream(log, report, table, others_append)
     _judge_spans(log, report, records, ranges, must_reach_end)
-    seen = _judge_rows(log, report, records, table, compare)
+    seen = _judge_rows(log, report, records, table, compare, others_append)
     expected = {
         coordinates for coordinates, (_timestamp, value) in records.items() if value is not None and not (is_rejected and is_rejected(coordinates, value))
     }
@@ -189,7 +190,7 @@ def audit(table: Path, dump: Path, compare=None, is_rejected=None, must_reach_en
     return report
 
 
-def _judge_stream(log: Log, report: Report, table: Path) -> None:
+def _judge_stream(log: Log, report: Report, table: Path, others_append: bool) -> None:
     ever_added = set(log.live)
     for commit in log.commits:
         report.commits += 1
@@ -210,7 +211,7 @@ def _judge_stream(log: Log, report: Report, table: Path) -> None:
             span_rows = sum(count(span.get("rows")) for span in commit.spans)
             if span_rows != added_rows:
                 report.say(f"version {commit.version} adds {added_rows} rows, its spans say {span_rows}")
-        elif any(add.get("dataChange", True) for add in commit.adds):
+        elif any(add.get("dataChange", True) for add in commit.adds) and not (others_append and not commit.txns):
             report.say(f"version {commit.version} ({commit.operation}) adds rows outside of an append")
 
 
@@ -257,7 +258,7 @@ def _judge_spans(log: Log, report: Report, records: dict, ranges: dict, must_rea
             report.say(f"{key} is committed up to {committed}, its last stable offset is {end}")
 
 
-def _judge_rows(log: Log, report: Report, records: dict, table: Path, compare) -> Counter:
+def _judge_rows(log: Log, report: Report, records: dict, table: Path, compare, others_append: bool) -> Counter:
     seen: Counter = Counter()
     types = {column["name"]: column["type"] for column in log.schema["fields"]}
     for path, add in log.live.items():
@@ -278,6 +279,9 @@ def _judge_rows(log: Log, report: Report, records: dict, table: Path, compare) -
         for row in (content if names is None else content.select(names)).to_pylist(maps_as_pydicts="strict"):
             row = {**row, **placed, **missing}
             coordinates = tuple(row.pop(name) for name in COORDINATES)
+            if others_append and coordinates == (None, None, None):
+                report.foreign += 1
+                continue
             report.rows += 1
             seen[coordinates] += 1
             if coordinates in records and (difference := _differs(records[coordinates], row, compare, log.partition_columns)):

@@ -1,4 +1,4 @@
-"""Owns a one-node Kafka (KRaft) with topics, producing and the Apache consumer's dump. Not the registry; not judging what was read."""
+"""Owns a Kafka node (KRaft), alone or as one of several (cluster), with topics, producing and the Apache consumer's dump. Not the registry; not judging what was read."""
 
 import base64
 import os
@@ -15,8 +15,8 @@ from .process import Server, cache_folder, free_port, run_folder
 
 SERVER_PROPERTIES = """
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
 inter.broker.listener.name=PLAINTEXT
@@ -26,9 +26,9 @@ log.dirs={data}
 num.network.threads=2
 num.io.threads=4
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
+transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
@@ -50,38 +50,31 @@ appender.o.layout.pattern=%d %p %c %m%n
 """
 
 
-class Kafka:
-    """A real broker. `bootstrap` is where it listens."""
+def java(folder: Path) -> list[str]:
+    logging = f"-Dlog4j2.configurationFile=file:{folder / 'log4j2.properties'}"
+    return ["java", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", f"-Dkafka.logs.dir={folder}", logging]
 
-    def __init__(self, heap_mib: int = 512):
-        self.folder = run_folder() / f"kafka-{secrets.token_hex(3)}"
-        self.folder.mkdir(parents=True)
-        self.port = free_port()
-        self.bootstrap = f"127.0.0.1:{self.port}"
-        self.classpath = f"{cache_folder() / 'kafka'}/*"
-        self.properties = self.folder / "server.properties"
-        self.properties.write_text(SERVER_PROPERTIES.format(broker=self.port, controller=free_port(), data=self.folder / "data"))
-        (self.folder / "log4j2.properties").write_text(LOG4J)
-        logging = f"-Dlog4j2.configurationFile=file:{self.folder / 'log4j2.properties'}"
-        self._java = ["java", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", f"-Dkafka.logs.dir={self.folder}", logging]
-        # A tool that lives for a second or two gains nothing from the optimising compiler.
-        self._java_tool = [*self._java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        argv = [*self._java, "-Xms256m", f"-Xmx{heap_mib}m", "-cp", self.classpath, "kafka.Kafka", self.properties]
-        self.server = Server("kafka", argv, self.folder)
-        self._admin: AdminClient | None = None
 
-    def __enter__(self) -> "Kafka":
-        cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
-        argv = [*self._java_tool, "-Xmx128m", "-cp", self.classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.properties)]
-        formatted = subprocess.run(argv, capture_output=True, text=True, timeout=120)
-        if formatted.returncode != 0:
-            raise RuntimeError(f"Kafka's storage could not be formatted:\n{formatted.stdout}{formatted.stderr}")
-        self.server.start(lambda: self.admin.list_topics(timeout=2).brokers)
-        return self
+def java_tool(folder: Path) -> list[str]:
+    # A tool that lives for a second or two gains nothing from the optimising compiler.
+    return [*java(folder), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
 
-    def __exit__(self, *_) -> None:
-        self.server.stop()
-        shutil.rmtree(self.folder / "data", ignore_errors=True)
+
+def new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+
+
+class Topics:
+    """What is done with topics of a cluster that runs at `bootstrap`; files go to `folder`."""
+
+    bootstrap: str
+    folder: Path
+    replicas: int = 1
+    _admin: AdminClient | None = None
+
+    @property
+    def classpath(self) -> str:
+        return f"{cache_folder() / 'kafka'}/*"
 
     @property
     def admin(self) -> AdminClient:
@@ -92,7 +85,7 @@ class Kafka:
 
     def create_topic(self, name: str, partitions: int = 1, **config: str) -> str:
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
-        self.admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(30)
+        self.admin.create_topics([NewTopic(name, partitions, self.replicas, config=settings)])[name].result(30)
         deadline = time.monotonic() + 30
         while len(self.admin.list_topics(name, timeout=5).topics[name].partitions) != partitions:
             if time.monotonic() > deadline:
@@ -159,10 +152,47 @@ class Kafka:
         """What an Apache consumer reads, as a file of lines (see audit/Dump.java)."""
         target = self.folder / f"dump-{topics[0]}-{secrets.token_hex(3)}.tsv"
         classpath = f"{cache_folder() / 'audit'}{os.pathsep}{self.classpath}"
-        argv = [*self._java_tool, "-Xmx384m", "-cp", classpath, "Dump", self.bootstrap, *topics]
+        argv = [*java_tool(self.folder), "-Xmx384m", "-cp", classpath, "Dump", self.bootstrap, *topics]
         with target.open("wb") as out:
             # log4j writes to stdout as well, so its level must stay above what a consumer says.
             ended = subprocess.run(argv, stdout=out, stderr=subprocess.PIPE, timeout=600)
         if ended.returncode != 0:
             raise RuntimeError(f"the dump of {topics} failed: {ended.stderr.decode(errors='replace')[-2000:]}")
         return target
+
+
+class Kafka(Topics):
+    """A real broker. `bootstrap` is where it listens. `settings` are further broker properties; the other arguments make it one of several nodes."""
+
+    def __init__(self, heap_mib: int = 512, settings: dict | None = None, node: int = 1, replicas: int = 1, port: int | None = None, controller: int | None = None, voters: str | None = None):
+        self.folder = run_folder() / f"kafka-{node}-{secrets.token_hex(3)}"
+        self.folder.mkdir(parents=True)
+        self.port = port or free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        controller = controller or free_port()
+        self.properties = self.folder / "server.properties"
+        text = SERVER_PROPERTIES.format(
+            broker=self.port, controller=controller, data=self.folder / "data", node=node, replicas=replicas, voters=voters or f"{node}@127.0.0.1:{controller}"
+        )
+        self.properties.write_text(text + "".join(f"{key}={value}\n" for key, value in (settings or {}).items()))
+        (self.folder / "log4j2.properties").write_text(LOG4J)
+        argv = [*java(self.folder), f"-Xms{min(heap_mib, 256)}m", f"-Xmx{heap_mib}m", "-cp", self.classpath, "kafka.Kafka", self.properties]
+        self.server = Server("kafka", argv, self.folder)
+
+    def __enter__(self) -> "Kafka":
+        self.format(new_cluster_id())
+        self.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.server.stop()
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+
+    def format(self, cluster_id: str) -> None:
+        argv = [*java_tool(self.folder), "-Xmx128m", "-cp", self.classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.properties)]
+        formatted = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+        if formatted.returncode != 0:
+            raise RuntimeError(f"Kafka's storage could not be formatted:\n{formatted.stdout}{formatted.stderr}")
+
+    def start(self) -> None:
+        self.server.start(lambda: self.admin.list_topics(timeout=2).brokers, seconds_max=180)

@@ -1,4 +1,4 @@
-"""Owns an S3 server (moto, whose put-if-absent is atomic) with buckets, and copying a table out of it. Not faults of a store: those are offline tests."""
+"""Owns an S3 server (moto, with an atomic put-if-absent) with buckets, and copying a table out of it. Not faults of a store: those are offline tests."""
 
 import json
 import secrets
@@ -21,8 +21,8 @@ class S3:
     def __init__(self):
         self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        argv = [Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", self.port]
-        self.server = Server("s3", argv, run_folder() / f"s3-{secrets.token_hex(3)}")
+        argv = [sys.executable, "-m", "components.atomic_moto", "-H", "127.0.0.1", "-p", self.port]
+        self.server = Server("s3", argv, run_folder() / f"s3-{secrets.token_hex(3)}", {"PYTHONPATH": str(Path(__file__).parents[1])})
         self.options = {
             "aws_endpoint": self.endpoint,
             "aws_access_key_id": ACCESS_KEY,

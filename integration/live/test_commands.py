@@ -9,10 +9,10 @@ import pytest
 from audit.audit import audit, live_files, read_log
 from audit.compare import json_record
 
+from .load import Load
 from .readers import READERS, batches, duckdb_connection
 from .sink import Sink, json_table, lakeward
 from .test_bad_input import good
-from .test_crash import Load
 
 DDL = "n long, text string"
 

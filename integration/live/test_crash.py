@@ -3,64 +3,17 @@
 import os
 import random
 import signal
-import threading
 import time
 
 from audit.audit import audit, read_log
 from audit.compare import json_record
 
+from .load import PARTITIONS, Load
 from .sink import Sink, json_table
 
 ROUNDS = int(os.environ.get("LAKEWARD_CRASH_ROUNDS") or 10)
-PARTITIONS = 8
-RECORDS_PER_SECOND = 4_000
 # A killed member holds its topic partitions for this long: with the default of 45 s most rounds would kill a sink that waits.
 SESSION = {"session.timeout.ms": "3000", "heartbeat.interval.ms": "500"}
-
-
-class Load(threading.Thread):
-    """A producer that goes on while the sink dies."""
-
-    def __init__(self, kafka, topic: str, partitions: int = PARTITIONS):
-        super().__init__(daemon=True)
-        self.partitions = partitions
-        self.producer = kafka.producer(linger_ms=5)
-        self.topic = topic
-        self._enough = threading.Event()
-        self.count = 0
-        self.failures: list = []
-
-    def go_on(self, seconds: float) -> None:
-        time.sleep(seconds)
-        assert self.is_alive() and not self.failures, self.failures
-
-    def end(self) -> None:
-        """Every record is acknowledged after this, or the scenario proves nothing."""
-        self._enough.set()
-        self.join(90)
-        assert not self.is_alive() and not self.failures, self.failures
-
-    def run(self) -> None:
-        try:
-            self._produce()
-        except Exception as error:
-            self.failures.append(error)
-
-    def _produce(self) -> None:
-        started = time.monotonic()
-        while not self._enough.is_set():
-            due = int((time.monotonic() - started) * RECORDS_PER_SECOND)
-            while self.count < due:
-                number = self.count
-                payload = b'{"seq": %d, "text": "record %d", "amount": "%d.25"}' % (number, number, number % 1000)
-                self.producer.produce(self.topic, payload, partition=number % self.partitions, on_delivery=self._delivered)
-                self.count += 1
-            self.producer.poll(0.01)
-        assert self.producer.flush(60) == 0
-
-    def _delivered(self, error, _message) -> None:
-        if error is not None:
-            self.failures.append(error)
 
 
 def commits(sink: Sink) -> int:

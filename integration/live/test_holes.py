@@ -171,7 +171,6 @@ def test_one_of_two_tables_suspends_alone_and_goes_on_when_it_is_lifted(kafka, f
         running.drain().expect(0)
 
 
-@pytest.mark.xfail(strict=True, reason="the hole is recorded, but librdkafka drops the forwarding of a queue when it is assigned anew: the topic partition then rests until a restart or a rebalance")
 def test_retention_that_overtakes_a_running_sink_is_recorded_and_what_was_read_before_is_kept(kafka, folder, topic):
     sink = filled(kafka, folder, topic, on_lost_offsets="continue")
     with sink.start() as running:

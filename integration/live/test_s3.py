@@ -9,9 +9,9 @@ from audit.compare import json_record
 
 from components import S3
 
+from .load import Load
 from .readers import assert_all_read
 from .sink import Sink, json_table
-from .test_crash import Load
 
 DDL = "seq long, text string, amount decimal(9,2)"
 

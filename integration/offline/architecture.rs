@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOUNDATION: [&str; 4] = ["model", "error", "clock", "metrics"];
+const FOUNDATION: [&str; 5] = ["model", "error", "clock", "metrics", "trial"];
 const STAGES: [&str; 5] = ["source", "decode", "buffer", "writer", "delta"];
 
 /// What a room may name beside itself. `None`: it is no room of ours.
@@ -13,6 +13,7 @@ fn may_name(room: &str) -> Option<Vec<&'static str>> {
     match room {
         "error" | "clock" => Some(vec!["error", "clock"]),
         "model" => Some(vec!["error"]),
+        "trial" => Some(vec!["model"]),
         "metrics" => Some(vec!["model", "error"]),
         "config" => Some(vec!["model", "error"]),
         "source" | "decode" | "buffer" | "writer" | "delta" => Some(with(&["config"])),
@@ -25,6 +26,8 @@ fn may_name(room: &str) -> Option<Vec<&'static str>> {
             "writer",
             "delta",
             "maintenance",
+            // Its simulation only.
+            "testing",
         ])),
         "ops" => Some(with(&[
             "config",
@@ -36,7 +39,8 @@ fn may_name(room: &str) -> Option<Vec<&'static str>> {
             "delta",
             "maintenance",
         ])),
-        "testing" => Some(with(&["config"])),
+        // The fakes stand in for seams of `source`.
+        "testing" => Some(with(&["config", "source"])),
         _ => None,
     }
 }
@@ -45,9 +49,11 @@ fn may_name(room: &str) -> Option<Vec<&'static str>> {
 const OWNED: &[(&str, &[&str])] = &[
     // The demo's embedded broker is librdkafka's own, and only the demo produces.
     ("rdkafka", &["source", "ops/demo"]),
-    ("deltalake", &["delta", "maintenance"]),
+    ("deltalake", &["delta"]),
+    ("delta_kernel", &["delta"]),
     ("saphyr", &["config"]),
     ("apache_avro", &["decode"]),
+    ("protox", &["decode"]),
     ("reqwest", &["decode"]),
     ("clap", &["ops"]),
     ("axum", &["ops"]),

@@ -2,8 +2,8 @@
 //!
 //! | share | of | why |
 //! |---|---|---|
-//! | overhead | an eighth of all, 32 MiB at least | code, stacks, table state, what an allocator keeps between size classes (10 % was measured) |
-//! | fetch, 20 % of the rest | librdkafka | half for its queues, half for responses on their way, which its queue limit does not see |
+//! | overhead | an eighth of all, 96 MiB at least | code (30 MiB), stacks, table state, what an allocator keeps between size classes (10 % was measured) |
+//! | fetch, 20 % of the rest | librdkafka | half for its queues, half for a response on its way, which its queue limits do not see; a message costs it a kibibyte beside its bytes |
 //! | rows, 57 % | raw chunks, builders, encoders | two thirds of the work is encoding, and larger files need room; a flush for memory begins at 70 % of it, so lanes go on meanwhile |
 //! | flush, 15 % | joining, footers, parts on their way | reserved and lent to nobody else, so that memory can always be freed |
 //! | maintenance, 8 % | checkpoints, compaction | one file at a time |
@@ -12,7 +12,7 @@ use crate::error::Kind;
 use crate::model::memory::Pool;
 
 const MIB: u64 = 1024 * 1024;
-const OVERHEAD_BYTES_MIN: u64 = 32 * MIB;
+const OVERHEAD_BYTES_MIN: u64 = 96 * MIB;
 const OVERHEAD_PART: u64 = 8;
 const FETCH_PERCENT: u64 = 20;
 const ROWS_PERCENT: u64 = 57;
@@ -26,9 +26,18 @@ const FETCH_BYTES_MIN: u64 = 16 * 1024;
 const RESPONSE_BYTES_MAX: u64 = 50 * MIB;
 const TOPIC_PARTITION_RESPONSE_BYTES_MAX: u64 = 4 * MIB;
 const QUEUE_BYTES_MAX: u64 = 64 * MIB;
-const CHUNK_BYTES_MAX: u64 = 4 * MIB;
-/// Chunks that a lane may hold at a time: polled, being decoded, and their rows.
-const LANE_CHUNKS: u64 = 16;
+/// `sizeof(rd_kafka_op_t)` of librdkafka 2.12: what each queued message costs beside its bytes, unseen by `queued.max.messages.kbytes`.
+const MESSAGE_BYTES: u64 = 1024;
+/// Fewer would make a lane wait for every response.
+const QUEUE_MESSAGES_MIN: u64 = 256;
+const QUEUE_MESSAGES_MAX: u64 = 100_000;
+/// What a byte of a response becomes once it is parsed: records of some 200 bytes, compressed to half, with their message each.
+const RESPONSE_GROWTH: u64 = 12;
+const RESPONSE_BYTES_MIN: u64 = 64 * 1024;
+/// Decoded rows become a batch at an eighth of the lane's memory: builders, batches on their way to an encoder, and its pages are there at the same time.
+const LANE_BATCHES: u64 = 8;
+const BATCH_BYTES_MIN: u64 = 512 * 1024;
+const BATCH_BYTES_MAX: u64 = 32 * MIB;
 
 /// What the division depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +63,8 @@ pub struct Budget {
     pub flush: Pool,
     /// Checkpoints and compaction.
     pub maintenance: Pool,
-    /// The most that a lane polls at a time.
-    pub chunk_bytes: u64,
+    /// The size at which a lane makes a batch of decoded rows.
+    pub batch_bytes: u64,
 }
 
 /// librdkafka's share, in its own properties' terms.
@@ -63,8 +72,10 @@ pub struct Budget {
 pub struct Fetch {
     /// The whole share.
     pub total_bytes: u64,
-    /// `queued.max.messages.kbytes`, for each topic partition's queue.
+    /// `queued.max.messages.kbytes`: topic partitions share their lane's queue, so it bounds a lane.
     pub queue_kbytes: u64,
+    /// `queued.min.messages`, from which a lane's queue counts as full.
+    pub queue_messages: u64,
     /// `fetch.message.max.bytes`, for each topic partition in a response.
     pub topic_partition_bytes: u64,
     /// `fetch.max.bytes`, for a response.
@@ -123,24 +134,28 @@ impl Budget {
         let rows = rest / 100 * ROWS_PERCENT;
         Ok(Budget {
             overhead_bytes,
-            fetch: Fetch::divide(rest / 100 * FETCH_PERCENT, topic_partitions),
+            fetch: Fetch::divide(rest / 100 * FETCH_PERCENT, lanes),
             rows: Pool::new(rows),
             flush: Pool::new(rest / 100 * FLUSH_PERCENT),
             maintenance: Pool::new(rest / 100 * MAINTENANCE_PERCENT),
-            chunk_bytes: (rows / lanes / LANE_CHUNKS).min(CHUNK_BYTES_MAX),
+            batch_bytes: (rows / lanes / LANE_BATCHES).clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX),
         })
     }
 }
 
 impl Fetch {
-    fn divide(total_bytes: u64, topic_partitions: u64) -> Self {
+    fn divide(total_bytes: u64, lanes: u64) -> Self {
         let half = total_bytes / 2;
+        // A quarter of the share each: the messages' bytes, and the messages.
+        let queue_part = half / 2 / lanes;
+        let response_bytes = (half / RESPONSE_GROWTH).clamp(RESPONSE_BYTES_MIN, RESPONSE_BYTES_MAX);
         Fetch {
             total_bytes,
-            queue_kbytes: (half / topic_partitions).min(QUEUE_BYTES_MAX) / 1024,
-            topic_partition_bytes: (half / topic_partitions)
-                .min(TOPIC_PARTITION_RESPONSE_BYTES_MAX),
-            response_bytes: half.min(RESPONSE_BYTES_MAX),
+            queue_kbytes: (queue_part.min(QUEUE_BYTES_MAX) / 1024).max(1),
+            queue_messages: (queue_part / MESSAGE_BYTES)
+                .clamp(QUEUE_MESSAGES_MIN, QUEUE_MESSAGES_MAX),
+            topic_partition_bytes: response_bytes.min(TOPIC_PARTITION_RESPONSE_BYTES_MAX),
+            response_bytes,
         }
     }
 }
@@ -191,16 +206,22 @@ mod tests {
                         shares.iter().sum::<u64>() <= memory_bytes,
                         "{shares:?} of {memory_bytes}"
                     );
-                    let queues = budget.fetch.queue_kbytes * 1024 * to_u64(topic_partitions.max(1));
-                    let responses =
-                        budget.fetch.topic_partition_bytes * to_u64(topic_partitions.max(1));
+                    let Fetch {
+                        total_bytes,
+                        queue_kbytes,
+                        queue_messages,
+                        response_bytes,
+                        ..
+                    } = budget.fetch;
+                    let queues =
+                        (queue_kbytes * 1024 + queue_messages * MESSAGE_BYTES) * to_u64(lanes);
+                    let held = queues + response_bytes * RESPONSE_GROWTH;
                     assert!(
-                        queues + responses <= budget.fetch.total_bytes,
-                        "MEM-1: librdkafka's bounds add up"
+                        held <= total_bytes,
+                        "MEM-1: librdkafka's bounds add up: {held} of {total_bytes}"
                     );
-                    assert!(budget.fetch.queue_kbytes > 0 && budget.chunk_bytes > 0);
                     assert!(
-                        budget.chunk_bytes * LANE_CHUNKS * to_u64(lanes)
+                        budget.batch_bytes * LANE_BATCHES * to_u64(lanes)
                             <= budget.rows.limit_bytes()
                     );
                 }
@@ -212,8 +233,10 @@ mod tests {
     fn the_default_limit_leaves_rows_the_most() {
         let budget = Budget::divide(shape(GIB, 2, 6)).unwrap();
         assert_eq!(budget.rows.limit_bytes() / MIB, 510);
-        assert_eq!(budget.fetch.queue_kbytes / 1024, 14);
-        assert_eq!(budget.chunk_bytes, CHUNK_BYTES_MAX);
+        assert_eq!(budget.fetch.queue_kbytes / 1024, 22);
+        assert_eq!(budget.fetch.queue_messages / 1000, 22);
+        assert_eq!(budget.fetch.response_bytes / MIB, 7);
+        assert_eq!(budget.batch_bytes / MIB, 31);
     }
 
     #[test]

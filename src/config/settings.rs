@@ -49,6 +49,17 @@ pub struct SchemaRegistry {
     pub url: Url,
     /// How to prove who we are.
     pub auth: RegistryAuth,
+    /// Whom to trust beside the system's certificate authorities, and what to show.
+    pub tls: RegistryTls,
+}
+
+/// TLS settings of the registry's client.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryTls {
+    /// A PEM file of certificate authorities.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the client's certificate chain and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// How the registry knows us.
@@ -129,6 +140,8 @@ pub struct Table {
     pub topics: Vec<String>,
     /// How values are decoded.
     pub value: Value,
+    /// How keys are decoded into their Kafka column; `None` leaves them as bytes, where `metadata` includes them.
+    pub key: Option<Value>,
     /// Where a topic that is new to the table begins.
     pub start: Start,
     /// The upper bound from received to readable.
@@ -151,6 +164,10 @@ pub struct Table {
     pub properties: BTreeMap<String, String>,
     /// Commits between two checkpoints; `None` follows the table's `delta.checkpointInterval`, else 100.
     pub checkpoint_every_commits: Option<u64>,
+    /// The order of rows in compacted files.
+    pub sort_by: Vec<String>,
+    /// What keeps the table fast.
+    pub maintenance: Maintenance,
 }
 
 /// What a table does when its source is not what it was.
@@ -162,7 +179,24 @@ pub enum OnChange {
     Continue,
 }
 
-/// The format of values.
+/// What keeps a table fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Maintenance {
+    /// The size that merged files should have.
+    pub target_file_bytes: u64,
+    /// How many files of one size are worth merging.
+    pub min_files: u64,
+    /// Younger files are left alone.
+    pub cold_after: Duration,
+    /// How long entries of the log are kept.
+    pub log_retention: Duration,
+    /// How long files stay that no newer version needs.
+    pub vacuum_older_than: Duration,
+    /// How often they are looked for.
+    pub vacuum_interval: Duration,
+}
+
+/// The format of values, and of keys.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// Avro with the Confluent frame; writer schemas by id from the registry, the table's from the subject's latest version.
@@ -175,6 +209,11 @@ pub enum Value {
         /// The `.avsc` file.
         file: PathBuf,
     },
+    /// Avro's single-object encoding: a marker and the fingerprint of the schema in this file precede the value.
+    AvroSingleObject {
+        /// The `.avsc` file.
+        file: PathBuf,
+    },
     /// JSON text.
     Json {
         /// The columns.
@@ -182,6 +221,31 @@ pub enum Value {
         /// What a field without a column does.
         unknown_fields: UnknownFields,
     },
+    /// JSON text with the Confluent frame; the columns from the subject's latest JSON Schema.
+    JsonConfluent {
+        /// The subject.
+        subject: String,
+        /// What a field without a column does.
+        unknown_fields: UnknownFields,
+    },
+    /// Protobuf with the Confluent frame and its message indexes.
+    ProtobufConfluent {
+        /// The subject.
+        subject: String,
+        /// The message's full name; `None` is the first one of the subject's latest schema.
+        message: Option<String>,
+    },
+    /// Protobuf without a frame.
+    ProtobufFile {
+        /// The `.proto` file.
+        file: PathBuf,
+        /// The message's full name.
+        message: String,
+    },
+    /// The bytes as they are.
+    Raw,
+    /// The text as it is.
+    Text,
 }
 
 /// Where the columns of JSON values come from.
@@ -200,6 +264,8 @@ pub enum UnknownFields {
     Reject,
     /// The field is left out and counted.
     Ignore,
+    /// The field is kept as JSON text in the column `_rescued`.
+    Rescue,
 }
 
 /// Where a topic that is new to the table begins.

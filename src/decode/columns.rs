@@ -27,11 +27,16 @@ pub(super) struct Origin<'a> {
     pub(super) ingested_at_micros: i64,
 }
 
-/// The Kafka columns in their order: `<prefix>topic`, `<prefix>partition`, `<prefix>offset`, then the chosen ones.
-pub fn metadata_fields(metadata: &Metadata) -> Vec<Field> {
+/// The Kafka columns in their order: `<prefix>topic`, `<prefix>partition`, `<prefix>offset`, then the chosen ones. A decoded key has a type of its own.
+pub(super) fn fields(metadata: &Metadata, key: Option<&DataType>) -> Vec<Field> {
     sources(metadata)
-        .map(|source| field(&name(metadata, source), data_type(source)))
+        .map(|source| field(&name(metadata, source), data_type(source, key)))
         .collect()
+}
+
+/// Whether it is the record's key.
+pub(super) fn is_key(source: Source) -> bool {
+    source == Source::Chosen(MetadataColumn::Key)
 }
 
 pub(super) fn sources(metadata: &Metadata) -> impl Iterator<Item = Source> {
@@ -60,14 +65,14 @@ pub(super) fn name(metadata: &Metadata, source: Source) -> String {
     format!("{}{word}", metadata.prefix)
 }
 
-pub(super) fn data_type(source: Source) -> DataType {
+pub(super) fn data_type(source: Source, key: Option<&DataType>) -> DataType {
     match source {
         Source::Topic | Source::Chosen(MetadataColumn::TimestampType) => DataType::Utf8,
         Source::Partition
         | Source::Chosen(MetadataColumn::LeaderEpoch | MetadataColumn::SchemaId) => DataType::Int32,
         Source::Offset => DataType::Int64,
         Source::Chosen(MetadataColumn::Timestamp | MetadataColumn::IngestedAt) => timestamp(),
-        Source::Chosen(MetadataColumn::Key) => DataType::Binary,
+        Source::Chosen(MetadataColumn::Key) => key.cloned().unwrap_or(DataType::Binary),
         Source::Chosen(MetadataColumn::Headers) => {
             let members = vec![
                 field("key", DataType::Utf8),

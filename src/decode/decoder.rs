@@ -9,6 +9,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use super::builder::Column;
 use super::columns::{self, Origin};
 use super::format::{Cost, Failure, Format, Target};
+use super::key::KeyDecoder;
 use super::registry::Registry;
 use super::reject::{Code, Fault};
 use super::types::count;
@@ -44,6 +45,8 @@ pub struct Setup<'a> {
 #[derive(Debug)]
 pub struct Decoder {
     format: Format,
+    /// Where keys are decoded.
+    key: Option<KeyDecoder>,
     tombstones: Tombstones,
     errors: ErrorMode,
     record_bytes_max: u64,
@@ -95,12 +98,22 @@ impl Decoder {
             registry,
             clock,
         } = setup;
-        let target = Target::new(table, target)?;
-        let format = Format::new(resolved, table, &target, registry)?;
+        let target = Target::new(resolved, table, target)?;
+        let format = Format::new(&resolved.source, &target, registry.clone(), &table.name)?;
         let fields = target.schema.fields();
+        let key_field = target
+            .kafka
+            .iter()
+            .find(|(_, source)| columns::is_key(*source))
+            .and_then(|(place, _)| fields.get(*place));
+        let key = match (&resolved.key, key_field) {
+            (Some(key), Some(field)) => Some(KeyDecoder::new(key, field, registry, &table.name)?),
+            (_, _) => None,
+        };
         let new_column = |field: &Arc<Field>| Column::new(field.data_type(), field.is_nullable());
         Ok(Decoder {
             format,
+            key,
             tombstones: table.tombstones,
             errors: table.errors,
             record_bytes_max,
@@ -257,13 +270,16 @@ impl Decoder {
         };
         origin.schema_id = cost.schema_id;
         for (place, source) in &self.target.kafka {
-            if let Some(column) = self.columns.get_mut(*place)
-                && let Err(fault) = columns::append(*source, origin, column)
-            {
+            let Some(column) = self.columns.get_mut(*place) else {
+                continue;
+            };
+            let appended = match &mut self.key {
+                Some(key) if columns::is_key(*source) => key.append(origin.record.key, column),
+                _ => columns::append(*source, origin, column).map_err(Failure::Fault),
+            };
+            if let Err(failure) = appended {
                 let field = self.target.schema.fields().get(*place);
-                return Err(fault
-                    .in_field(field.map_or("", |field| field.name()))
-                    .into());
+                return Err(failure.in_field(field.map_or("", |field| field.name())));
             }
         }
         Ok(cost)
@@ -278,7 +294,7 @@ impl Decoder {
             );
             return Err(Fault::new(Code::TooLarge, message).into());
         }
-        if value.is_empty() {
+        if value.is_empty() && !self.format.takes_empty() {
             return Err(Fault::new(
                 Code::EmptyPayload,
                 "the value has no byte at all, and is not null",

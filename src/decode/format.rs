@@ -1,31 +1,34 @@
-//! A table's value format, compiled for its columns: takes one value's bytes and appends to the columns. Owns the registry's frame and the compiled
-//! plans by schema id; does not count or roll back.
+//! A format, compiled for columns: takes one value's bytes and appends to the columns. Owns the registry's frame and the compiled plans by schema id;
+//! does not count or roll back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 
-use super::avro::compile::{Plan, Refused, compile as compile_avro};
-use super::builder::Column;
+use super::avro::compile::Refused;
+use super::builder::{Column, Data};
 use super::columns;
-use super::json::compile::{Object, compile as compile_json};
+use super::protobuf::{Indexes, Schema as ProtobufSchema};
 use super::registry::{Lookup, Registry};
 use super::reject::{Code, Fault, Outcome, Shown};
-use super::resolve::Source;
-use super::{Error, Resolved};
-use crate::config::settings::{Table, UnknownFields, Value};
-use crate::decode::{avro, json};
+use super::resolve::{Framing, Resolved, Source};
+use super::types::Refusal;
+use super::written::WriterSchema;
+use super::{Error, avro, json, protobuf};
+use crate::config::settings::Table;
 
 /// How many compiled writer schemas are kept.
 const PLANS_MAX: usize = 256;
 
-/// The columns of a batch, and which of them Kafka fills.
+/// The columns that values become, and which of them Kafka fills.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) schema: SchemaRef,
     /// The places of the Kafka columns.
     pub(super) kafka: Vec<(usize, columns::Source)>,
+    /// Whether a value becomes one column as a whole.
+    pub(super) is_single: bool,
 }
 
 /// How values become columns.
@@ -33,21 +36,35 @@ pub(super) struct Target {
 pub(super) enum Format {
     /// Each value names its writer schema.
     Framed(Framed),
-    /// All values have one writer schema.
-    Avro(Plan),
-    Json(Object, UnknownFields),
+    /// All values have one schema.
+    Unframed(Plan),
+    /// All values have one schema, whose fingerprint precedes them.
+    SingleObject(u64, Plan),
+    /// The bytes as they are, or as text, for the column at a place.
+    Plain(usize),
 }
 
-/// Registry-framed Avro: a compiled plan for each writer schema, whatever the order in which they come.
+/// Steps compiled for the columns.
+#[derive(Debug)]
+pub(super) enum Plan {
+    Avro(avro::compile::Plan),
+    Json(json::compile::Plan),
+    Protobuf(protobuf::compile::Plan),
+}
+
+/// Registry-framed values: a compiled plan for each writer schema, whatever the order in which they come.
 #[derive(Debug)]
 pub(super) struct Framed {
+    framing: Framing,
     registry: Arc<Registry>,
-    plans: HashMap<u32, Compiled>,
-    /// The plan of the last value, which is mostly the next one's too.
-    last: Option<(u32, Compiled)>,
+    plans: Vec<(WriterKey, Result<Plan, Refused>)>,
+    places: HashMap<WriterKey, usize>,
+    /// The place of the last value's plan, which is mostly the next one's too.
+    last: usize,
 }
 
-type Compiled = Arc<Result<Plan, Refused>>;
+/// What a frame says of its writer: the schema id, and for Protobuf the message.
+type WriterKey = (u32, Option<Indexes>);
 
 /// Why a value is not decoded.
 #[derive(Debug)]
@@ -62,10 +79,21 @@ impl From<Box<Fault>> for Failure {
     }
 }
 
+impl Failure {
+    /// With the column that it concerns, where it is the record's.
+    #[cold]
+    pub(super) fn in_field(self, name: &str) -> Self {
+        match self {
+            Failure::Fault(fault) => Failure::Fault(fault.in_field(name)),
+            Failure::Environment(error) => Failure::Environment(error),
+        }
+    }
+}
+
 /// What a decoded value has cost.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cost {
-    /// Fields without a column.
+    /// Fields without a column that were left out.
     pub(super) ignored: u64,
     /// Values that it became, beside one for each column.
     pub(super) cells: u64,
@@ -73,11 +101,19 @@ pub(super) struct Cost {
 }
 
 impl Target {
-    pub(super) fn new(table: &Table, schema: SchemaRef) -> Result<Self, Error> {
+    /// The columns of a table.
+    pub(super) fn new(
+        resolved: &Resolved,
+        table: &Table,
+        schema: SchemaRef,
+    ) -> Result<Self, Error> {
         let find = |source| {
             let name = columns::name(&table.metadata, source);
+            let wanted = columns::data_type(source, resolved.key_type().as_ref());
+            // What an evolved key has become is the key's decoder to judge.
+            let is_key = columns::is_key(source) && resolved.key_type().is_some();
             let is_it = |field: &&Arc<arrow::datatypes::Field>| {
-                *field.name() == name && *field.data_type() == columns::data_type(source)
+                *field.name() == name && (is_key || *field.data_type() == wanted)
             };
             let place = schema.fields().iter().position(|field| is_it(&field));
             place
@@ -85,16 +121,17 @@ impl Target {
                 .ok_or_else(|| Error::Column {
                     table: table.name.clone(),
                     column: name.clone(),
-                    reason: format!(
-                        "the table needs it as {} (metadata)",
-                        columns::data_type(source)
-                    ),
+                    reason: format!("the table needs it as {wanted} (metadata)"),
                 })
         };
         let kafka = columns::sources(&table.metadata)
             .map(find)
             .collect::<Result<_, _>>()?;
-        Ok(Target { schema, kafka })
+        Ok(Target {
+            schema,
+            kafka,
+            is_single: false,
+        })
     }
 
     /// Whether records fill the column at `place`, and not Kafka.
@@ -111,47 +148,67 @@ impl Target {
             .filter(|(_, field)| field.name() == name);
         named.all(|(place, _)| self.is_record(place))
     }
+
+    fn fields(&self) -> &Fields {
+        self.schema.fields()
+    }
 }
 
 impl Format {
+    /// Compiles what is known already; the rest when its first value comes.
     pub(super) fn new(
-        resolved: &Resolved,
-        table: &Table,
+        source: &Source,
         target: &Target,
         registry: Option<Arc<Registry>>,
+        table: &str,
     ) -> Result<Self, Error> {
-        let fields = target.schema.fields();
-        let takes = |name: &str| target.takes(name);
-        let refused = |column: String, reason: String| Error::Column {
-            table: table.name.clone(),
-            column,
-            reason,
+        let refused = |why: Refused| Error::Column {
+            table: table.to_owned(),
+            column: why.path,
+            reason: why.message,
         };
-        match &resolved.source {
-            Source::Framed => {
-                let registry = registry.ok_or_else(|| Error::NoRegistry {
-                    table: table.name.clone(),
-                })?;
-                Ok(Format::Framed(Framed {
-                    registry,
-                    plans: HashMap::new(),
-                    last: None,
-                }))
-            }
-            Source::Avro(schema) => {
-                let plan = compile_avro(schema, fields, &takes);
-                plan.map(Format::Avro)
-                    .map_err(|why| refused(why.path, why.message))
-            }
-            Source::Json(members) => {
-                let object = compile_json(members, fields, &takes);
-                let object = object.map_err(|why| refused(why.path, why.reason))?;
-                let unknown_fields = match &table.value {
-                    Value::Json { unknown_fields, .. } => *unknown_fields,
-                    Value::AvroConfluent { .. } | Value::AvroFile { .. } => UnknownFields::Reject,
+        match source {
+            Source::Framed(framing) => Ok(Format::Framed(Framed {
+                framing: framing.clone(),
+                registry: registry.ok_or_else(|| Error::NoRegistry {
+                    table: table.to_owned(),
+                })?,
+                plans: Vec::new(),
+                places: HashMap::new(),
+                last: 0,
+            })),
+            Source::Avro(schema) => avro_plan(schema, target)
+                .map(Format::Unframed)
+                .map_err(refused),
+            Source::SingleObject(schema, fingerprint) => avro_plan(schema, target)
+                .map(|plan| Format::SingleObject(*fingerprint, plan))
+                .map_err(refused),
+            Source::Json(shape, unknown_fields) => json_plan(shape, *unknown_fields, target)
+                .map(Format::Unframed)
+                .map_err(refused),
+            Source::Protobuf(schema, message) => protobuf_plan(schema, Some(message), target)
+                .map(Format::Unframed)
+                .map_err(refused),
+            Source::Plain(column) => {
+                let is_it = |(_, field): &(usize, &Arc<arrow::datatypes::Field>)| {
+                    target.is_single || field.name() == column
                 };
-                Ok(Format::Json(object, unknown_fields))
+                let place = target.fields().iter().enumerate().find(is_it);
+                let place = place.map(|(place, _)| Format::Plain(place));
+                place.ok_or_else(|| Error::Column {
+                    table: table.to_owned(),
+                    column: column.clone(),
+                    reason: "the table has no such column".to_owned(),
+                })
             }
+        }
+    }
+
+    /// Whether a value without any byte is a value.
+    pub(super) fn takes_empty(&self) -> bool {
+        match self {
+            Format::Plain(_) | Format::Unframed(Plan::Protobuf(_)) => true,
+            Format::Framed(_) | Format::SingleObject(..) | Format::Unframed(_) => false,
         }
     }
 
@@ -164,50 +221,74 @@ impl Format {
         row: usize,
     ) -> Result<Cost, Failure> {
         match self {
-            Format::Json(object, unknown_fields) => {
-                let done = json::run::run(object, *unknown_fields, value, columns, row)?;
-                Ok(Cost {
-                    ignored: done.ignored,
-                    cells: done.cells,
-                    schema_id: None,
-                })
-            }
-            Format::Avro(plan) => {
-                let cells = avro::run::run(plan, value, columns)?;
-                Ok(Cost {
-                    ignored: 0,
-                    cells,
-                    schema_id: None,
-                })
+            Format::Unframed(plan) => Ok(plan.run(value, columns, row)?),
+            Format::SingleObject(fingerprint, plan) => {
+                let body = avro::fingerprint::unwrap(value, *fingerprint)?;
+                Ok(plan.run(body, columns, row)?)
             }
             Format::Framed(framed) => {
                 let (id, body) = frame(value)?;
-                match framed.plan(id, target)? {
+                let (indexes, body) = framed.indexes(body)?;
+                match framed.plan((id, indexes), target)? {
                     Ok(plan) => {
-                        let cells = avro::run::run(plan, body, columns)?;
+                        let cost = plan.run(body, columns, row)?;
                         Ok(Cost {
-                            ignored: 0,
-                            cells,
                             schema_id: Some(id),
+                            ..cost
                         })
                     }
                     Err(refused) => Err(refusal(refused, id).into()),
                 }
             }
+            Format::Plain(place) => {
+                plain(value, columns.get_mut(*place))?;
+                Ok(Cost::default())
+            }
         }
     }
 }
 
+impl Plan {
+    fn run(&self, body: &[u8], columns: &mut [Column], row: usize) -> Outcome<Cost> {
+        let (ignored, cells) = match self {
+            Plan::Avro(plan) => (0, avro::run::run(plan, body, columns)?),
+            Plan::Protobuf(plan) => (0, protobuf::run::run(plan, body, columns, row)?),
+            Plan::Json(plan) => {
+                let done = json::run::run(plan, body, columns, row)?;
+                (done.ignored, done.cells)
+            }
+        };
+        Ok(Cost {
+            ignored,
+            cells,
+            schema_id: None,
+        })
+    }
+}
+
 impl Framed {
-    fn plan(&mut self, id: u32, target: &Target) -> Result<&Result<Plan, Refused>, Failure> {
-        if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
-            let plan = match self.plans.get(&id) {
-                Some(plan) => Arc::clone(plan),
-                None => self.compile(id, target)?,
-            };
-            self.last = Some((id, plan));
+    fn indexes<'v>(&self, body: &'v [u8]) -> Outcome<(Option<Indexes>, &'v [u8])> {
+        match &self.framing {
+            Framing::Protobuf(_) => {
+                Indexes::split(body).map(|(indexes, body)| (Some(indexes), body))
+            }
+            Framing::Avro | Framing::Json(_) => Ok((None, body)),
         }
-        match &self.last {
+    }
+
+    fn plan(
+        &mut self,
+        writer: WriterKey,
+        target: &Target,
+    ) -> Result<&Result<Plan, Refused>, Failure> {
+        let is_last = |(last, _): &(WriterKey, _)| *last == writer;
+        if !self.plans.get(self.last).is_some_and(is_last) {
+            self.last = match self.places.get(&writer) {
+                Some(place) => *place,
+                None => self.compile(writer, target)?,
+            };
+        }
+        match self.plans.get(self.last) {
             Some((_, plan)) => Ok(plan),
             None => Err(Fault::new(
                 Code::UnusableSchema,
@@ -217,29 +298,131 @@ impl Framed {
         }
     }
 
-    fn compile(&mut self, id: u32, target: &Target) -> Result<Compiled, Failure> {
+    /// Compiles a writer schema; gives the place of its plan.
+    fn compile(&mut self, writer: WriterKey, target: &Target) -> Result<usize, Failure> {
+        let id = writer.0;
         let plan = match self.registry.lookup(id).map_err(Failure::Environment)? {
             Lookup::Unknown => {
                 let message = format!("the schema registry does not know the schema id {id}");
                 return Err(Fault::new(Code::UnknownSchemaId, message).into());
             }
-            Lookup::Found(writer) => match writer.usable() {
-                Ok(schema) => {
-                    compile_avro(schema, target.schema.fields(), &|name| target.takes(name))
-                }
-                Err(why) => Err(Refused {
-                    code: Code::UnusableSchema,
-                    path: why.path,
-                    message: why.reason,
-                }),
-            },
+            Lookup::Found(schema) => self.compile_schema(&schema, writer.1.as_ref(), target),
         };
         if self.plans.len() >= PLANS_MAX {
             self.plans.clear();
+            self.places.clear();
         }
-        let plan = Arc::new(plan);
-        self.plans.insert(id, Arc::clone(&plan));
-        Ok(plan)
+        let place = self.plans.len();
+        self.places.insert(writer.clone(), place);
+        self.plans.push((writer, plan));
+        Ok(place)
+    }
+
+    fn compile_schema(
+        &self,
+        schema: &WriterSchema,
+        indexes: Option<&Indexes>,
+        target: &Target,
+    ) -> Result<Plan, Refused> {
+        match &self.framing {
+            Framing::Avro => avro_plan(schema.avro().map_err(unusable)?, target),
+            Framing::Json(unknown_fields) => {
+                let document = schema.json().map_err(unusable)?;
+                let shape = document.shape().map_err(unusable)?;
+                json_plan(&shape, *unknown_fields, target)
+            }
+            Framing::Protobuf(message) => {
+                let schema = schema.protobuf().map_err(unusable)?;
+                let selected = indexes.and_then(|indexes| schema.select(indexes));
+                let found = selected
+                    .as_ref()
+                    .map(|selected| selected.full_name().to_owned());
+                if found.as_ref() != Some(message) {
+                    let indexes = indexes.map(ToString::to_string).unwrap_or_default();
+                    let found = match found {
+                        Some(found) => format!("`{found}`"),
+                        None => "no message".to_owned(),
+                    };
+                    return Err(Refused {
+                        code: Code::MessageIndex,
+                        path: String::new(),
+                        message: format!(
+                            "the message indexes {indexes} select {found}, the table's is `{message}` (schema.message)"
+                        ),
+                    });
+                }
+                protobuf_plan(schema, Some(message), target)
+            }
+        }
+    }
+}
+
+fn unusable(why: Refusal) -> Refused {
+    Refused {
+        code: Code::UnusableSchema,
+        path: why.path,
+        message: why.reason,
+    }
+}
+
+fn avro_plan(schema: &Arc<avro::schema::Schema>, target: &Target) -> Result<Plan, Refused> {
+    let plan = match target.fields().first().filter(|_| target.is_single) {
+        Some(column) => avro::compile::compile_single(schema, column.data_type()),
+        None => avro::compile::compile(schema, target.fields(), &|name| target.takes(name)),
+    };
+    plan.map(Plan::Avro)
+}
+
+fn json_plan(
+    shape: &super::types::json::Shape,
+    unknown_fields: crate::config::settings::UnknownFields,
+    target: &Target,
+) -> Result<Plan, Refused> {
+    let plan = match target.fields().first().filter(|_| target.is_single) {
+        Some(column) => json::compile::compile_single(shape, column.data_type(), unknown_fields),
+        None => json::compile::compile_root(
+            shape,
+            target.fields(),
+            &|name| target.takes(name),
+            unknown_fields,
+        ),
+    };
+    plan.map(Plan::Json).map_err(|why| Refused {
+        code: Code::TypeMismatch,
+        path: why.path,
+        message: why.reason,
+    })
+}
+
+fn protobuf_plan(
+    schema: &ProtobufSchema,
+    message: Option<&String>,
+    target: &Target,
+) -> Result<Plan, Refused> {
+    let message = schema
+        .message(message.map(String::as_str))
+        .map_err(unusable)?;
+    let plan = match target.fields().first().filter(|_| target.is_single) {
+        Some(column) => protobuf::compile::compile_single(&message, column.data_type()),
+        None => protobuf::compile::compile(&message, target.fields(), &|name| target.takes(name)),
+    };
+    plan.map(Plan::Protobuf)
+}
+
+fn plain(value: &[u8], column: Option<&mut Column>) -> Outcome {
+    match column.map(|column| &mut column.data) {
+        Some(Data::Binary(column)) => column.push(value),
+        Some(Data::Text(column)) => match std::str::from_utf8(value) {
+            Ok(_) => column.push(value),
+            Err(error) => Err(Fault::new(
+                Code::InvalidUtf8,
+                format!("the text is not UTF-8: {error}"),
+            )),
+        },
+        _ => Err(Fault::new(
+            Code::TypeMismatch,
+            "the column of plain values has another type (a bug of Lakeward)",
+        )),
     }
 }
 

@@ -1,4 +1,4 @@
-//! From fetched records to rows: decodes Avro and JSON straight into columns of the table's schema, record by record, so that a bad one costs its
+//! From fetched records to rows: decodes Avro, Protobuf, JSON and plain bytes straight into columns of the table's schema, record by record, so that a bad one costs its
 //! neighbours nothing (DEC-1). Owns the type mapping, the reject codes and the registry client; does not know Delta or Kafka's client.
 
 mod avro;
@@ -7,11 +7,15 @@ mod columns;
 mod decoder;
 mod format;
 mod json;
+mod key;
+mod protobuf;
 mod registry;
 mod reject;
 mod resolve;
 mod time;
 mod types;
+mod varint;
+mod written;
 
 #[cfg(test)]
 #[expect(
@@ -26,11 +30,12 @@ use std::path::PathBuf;
 
 use crate::error::Kind;
 
-pub use self::columns::metadata_fields;
 pub use self::decoder::{Appended, Decoder, Setup};
-pub use self::registry::{Latest, Registry, WriterSchema};
+pub use self::registry::{Latest, Registry};
 pub use self::reject::{CODES, Code};
 pub use self::resolve::{Resolved, resolve};
+pub use self::types::page::markdown as type_mapping_markdown;
+pub use self::written::WriterSchema;
 
 /// Why records cannot be decoded at all; a single bad record is a `Reject` instead.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +73,7 @@ pub enum Error {
         reason: String,
     },
     /// Registry-framed values need a registry.
-    #[error("table {table} reads registry-framed Avro, but there is no `schema_registry`")]
+    #[error("table {table} reads registry-framed records, but there is no `schema_registry`")]
     NoRegistry {
         /// The table.
         table: String,

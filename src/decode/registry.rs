@@ -1,21 +1,22 @@
 //! The schema registry over HTTP: writer schemas by id, the latest of a subject, references. Caches only what it was given (ENV-1): an outage is
 //! an error for the caller to wait out, and an unknown id becomes a bad record only after a bounded wait. Blocks; never call it from a task.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io::Read as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::blocking::{Client, Response};
-use reqwest::{StatusCode, Url, redirect};
+use reqwest::blocking::{Client, ClientBuilder, Response};
+use reqwest::{Certificate, Identity, StatusCode, Url, redirect};
 use serde::Deserialize;
 
 use super::Error;
-use super::avro::schema::Schema;
 use super::reject::shorten;
-use super::types::Refusal;
+use super::written::{Referenced, WriterSchema};
 use crate::clock::{Clock, Instant};
-use crate::config::settings::{RegistryAuth, SchemaRegistry};
+use crate::config::settings::{RegistryAuth, RegistryTls, SchemaRegistry};
 
 /// How long one request may take, with its connection and redirects.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,21 +53,6 @@ pub struct Registry {
     clock: Clock,
     schemas: Mutex<HashMap<u32, Arc<WriterSchema>>>,
     unknown: Mutex<UnknownIds>,
-}
-
-/// A schema that records were written with, as the registry knows it.
-#[derive(Debug)]
-pub struct WriterSchema {
-    schema: Result<Arc<Schema>, String>,
-}
-
-impl WriterSchema {
-    /// The schema, or why records with it cannot be decoded.
-    pub(super) fn usable(&self) -> Result<&Arc<Schema>, Refusal> {
-        self.schema
-            .as_ref()
-            .map_err(|reason| Refusal::new(reason.clone()))
-    }
 }
 
 /// The latest version of a subject.
@@ -117,8 +103,10 @@ struct SchemaAnswer {
     version: Option<u32>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 struct Reference {
+    #[serde(default)]
+    name: Option<String>,
     subject: String,
     version: i64,
 }
@@ -145,15 +133,17 @@ impl Registry {
         clock: Clock,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let client = Client::builder()
+        let builder = Client::builder()
             .timeout(timeout)
             .connect_timeout(timeout)
             .redirect(redirect::Policy::custom(stay_on_host))
-            .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::RegistryClient {
-                reason: chain(&error),
-            })?;
+            .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")));
+        let client =
+            with_tls(builder, &settings.tls)?
+                .build()
+                .map_err(|error| Error::RegistryClient {
+                    reason: chain(&error),
+                })?;
         if settings.url.cannot_be_a_base() {
             return Err(Error::RegistryClient {
                 reason: "the url has no host".to_owned(),
@@ -270,34 +260,33 @@ impl Registry {
 
     /// Parses an answer with all that it refers to. A schema that we cannot use is an answer too.
     fn writer_schema(&self, answer: SchemaAnswer) -> Result<WriterSchema, Error> {
-        let schema_type = answer.schema_type.as_deref().unwrap_or("AVRO");
-        if schema_type != "AVRO" {
-            return Ok(WriterSchema {
-                schema: Err(format!(
-                    "the schema is {schema_type}, but value.format is avro"
-                )),
-            });
-        }
-        let mut texts = Vec::new();
-        let mut seen = HashMap::new();
-        self.collect_references(answer.references.unwrap_or_default(), &mut texts, &mut seen)?;
-        Ok(WriterSchema {
-            schema: Schema::parse(&answer.schema, &texts).map(Arc::new),
-        })
+        let mut references = Vec::new();
+        let mut seen = HashSet::new();
+        self.collect_references(
+            answer.references.unwrap_or_default(),
+            &mut references,
+            &mut seen,
+        )?;
+        let kind = answer.schema_type.as_deref().unwrap_or("AVRO");
+        Ok(WriterSchema::parse(kind, &answer.schema, references))
     }
 
     /// Gathers the texts of references, each after those that it refers to itself.
     fn collect_references(
         &self,
         references: Vec<Reference>,
-        texts: &mut Vec<String>,
-        seen: &mut HashMap<(String, i64), ()>,
+        texts: &mut Vec<Referenced>,
+        seen: &mut HashSet<Reference>,
     ) -> Result<(), Error> {
-        for Reference { subject, version } in references {
-            if seen.len() >= REFERENCES_MAX || seen.insert((subject.clone(), version), ()).is_some()
-            {
+        for reference in references {
+            if seen.len() >= REFERENCES_MAX || !seen.insert(reference.clone()) {
                 continue;
             }
+            let Reference {
+                name,
+                subject,
+                version,
+            } = reference;
             let url = self.url(&["subjects", &subject, "versions", &version.to_string()]);
             let Answer::Schema(answer) = self.get(&url)? else {
                 return Err(
@@ -305,7 +294,10 @@ impl Registry {
                 );
             };
             self.collect_references(answer.references.unwrap_or_default(), texts, seen)?;
-            texts.push(answer.schema);
+            texts.push(Referenced {
+                name: name.unwrap_or_default(),
+                text: answer.schema,
+            });
         }
         Ok(())
     }
@@ -392,6 +384,42 @@ impl Registry {
         }
         Ok(body)
     }
+}
+
+/// Adds what the config trusts and shows.
+fn with_tls(mut builder: ClientBuilder, tls: &RegistryTls) -> Result<ClientBuilder, Error> {
+    let read = |path: &Path, key: &str| {
+        fs::read(path).map_err(|error| Error::RegistryClient {
+            reason: format!("cannot read {} (tls.{key}): {error}", path.display()),
+        })
+    };
+    let unusable = |path: &Path, key: &str, error: reqwest::Error| Error::RegistryClient {
+        reason: format!(
+            "{} (tls.{key}) is not usable: {}",
+            path.display(),
+            chain(&error)
+        ),
+    };
+    if let Some(path) = &tls.ca {
+        let certificates = Certificate::from_pem_bundle(&read(path, "ca")?)
+            .map_err(|error| unusable(path, "ca", error))?;
+        if certificates.is_empty() {
+            let reason = format!("{} (tls.ca) holds no certificate", path.display());
+            return Err(Error::RegistryClient { reason });
+        }
+        for certificate in certificates {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    if let Some((certificate, key)) = &tls.identity {
+        let mut pem = read(certificate, "certificate")?;
+        pem.push(b'\n');
+        pem.extend(read(key, "key")?);
+        let identity = Identity::from_pem(&pem)
+            .map_err(|error| unusable(certificate, "certificate", error))?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder)
 }
 
 /// Whether a 404 says, in the registry's words, that a subject, version or schema does not exist.

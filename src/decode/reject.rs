@@ -27,7 +27,7 @@ pub enum Code {
     TrailingBytes,
     /// Text that is not UTF-8.
     InvalidUtf8,
-    /// A number of more than ten bytes, or a boolean that is neither 0 nor 1.
+    /// A number of more than 64 bits, a boolean that is neither 0 nor 1, or a tag that names no field.
     InvalidEncoding,
     /// A length or count that is negative or passes the end of the value.
     LengthOutOfRange,
@@ -35,6 +35,10 @@ pub enum Code {
     UnionIndex,
     /// An enum symbol that the schema does not have.
     EnumIndex,
+    /// Message indexes that select another message than the table's, or none.
+    MessageIndex,
+    /// A required field that is not there.
+    MissingField,
     /// Nested deeper than the limit.
     Depth,
     /// Not JSON.
@@ -66,7 +70,7 @@ pub enum Code {
 }
 
 /// Every code, in the order of the reference page.
-pub const CODES: [Code; 27] = [
+pub const CODES: [Code; 29] = [
     Code::EmptyPayload,
     Code::Tombstone,
     Code::BadMagic,
@@ -80,6 +84,8 @@ pub const CODES: [Code; 27] = [
     Code::LengthOutOfRange,
     Code::UnionIndex,
     Code::EnumIndex,
+    Code::MessageIndex,
+    Code::MissingField,
     Code::Depth,
     Code::MalformedJson,
     Code::DuplicateField,
@@ -113,6 +119,8 @@ impl Code {
             Code::LengthOutOfRange => "length_out_of_range",
             Code::UnionIndex => "union_index",
             Code::EnumIndex => "enum_index",
+            Code::MessageIndex => "message_index",
+            Code::MissingField => "missing_field",
             Code::Depth => "depth",
             Code::MalformedJson => "malformed_json",
             Code::DuplicateField => "duplicate_field",
@@ -135,9 +143,11 @@ impl Code {
         match self {
             Code::EmptyPayload => "the value has no byte at all",
             Code::Tombstone => "the value is null and the table rejects tombstones",
-            Code::BadMagic => "the frame does not begin with the magic byte 0",
+            Code::BadMagic => {
+                "the frame does not begin with the magic byte 0, or Avro's single-object marker"
+            }
             Code::UnknownSchemaId => {
-                "the registry does not know the frame's schema id, also after waiting"
+                "the registry does not know the frame's schema id, also after waiting; or a single object has another schema's fingerprint"
             }
             Code::UnusableSchema => {
                 "the writer schema is of another kind or holds a type that has no column type"
@@ -149,13 +159,17 @@ impl Code {
             Code::TrailingBytes => "bytes are left when the value is done",
             Code::InvalidUtf8 => "text that is not UTF-8",
             Code::InvalidEncoding => {
-                "an Avro number of more than ten bytes, or a boolean that is neither 0 nor 1"
+                "a number of more than 64 bits, an Avro boolean that is neither 0 nor 1, or a Protobuf tag that names no field"
             }
             Code::LengthOutOfRange => {
                 "a length or count that is negative or passes the end of the value"
             }
             Code::UnionIndex => "a union branch that the writer schema does not have",
-            Code::EnumIndex => "an enum symbol that the writer schema does not have",
+            Code::EnumIndex => "an enum symbol or number that the writer schema does not have",
+            Code::MessageIndex => {
+                "a Protobuf frame whose message indexes select another message than the table's, or none"
+            }
+            Code::MissingField => "a required Protobuf field that is not there",
             Code::Depth => "nested deeper than the limit",
             Code::MalformedJson => "not JSON",
             Code::DuplicateField => "one name twice in an object or a map",

@@ -4,15 +4,23 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::Fields;
+use arrow::datatypes::{DataType, Field, Fields};
 
-use super::columns::metadata_fields;
+use super::columns;
+use super::json::compile::RESCUED;
+use super::protobuf::Schema as ProtobufSchema;
 use super::registry::Registry;
-use super::types::json::Member;
-use super::types::{Refusal, avro, count, ddl, json, json_schema, names};
+use super::types::json::{self, Shape};
+use super::types::json_schema::{self, Document};
+use super::types::{Refusal, Root, avro, count, ddl, field, names, protobuf};
+use super::written::WriterSchema;
 use super::{Error, types};
-use crate::config::settings::{JsonSchemaSource, Table, Value};
+use crate::config::settings::{JsonSchemaSource, Table, UnknownFields, Value};
+use crate::decode::avro::fingerprint;
 use crate::decode::avro::schema::Schema;
+
+/// The column of values that have no fields.
+const PLAIN: &str = "value";
 
 /// The columns of a table's records, and what its decoders are compiled from.
 #[derive(Debug, Clone)]
@@ -20,87 +28,272 @@ pub struct Resolved {
     /// The record's columns under the type mapping: all nullable, timestamps in microseconds UTC.
     pub fields: Fields,
     pub(super) source: Source,
+    pub(super) key: Option<ResolvedKey>,
+}
+
+/// What keys become.
+#[derive(Debug, Clone)]
+pub(super) struct ResolvedKey {
+    root: Root,
+    pub(super) source: Source,
 }
 
 /// What decoders are compiled from.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     /// Each record names its writer schema.
-    Framed,
+    Framed(Framing),
     /// Every record has this writer schema.
     Avro(Arc<Schema>),
-    /// Declared fields.
-    Json(Vec<Member>),
+    /// The same, with the fingerprint that precedes each record.
+    SingleObject(Arc<Schema>, u64),
+    /// A declared shape.
+    Json(Shape, UnknownFields),
+    /// Every record is the message of this name.
+    Protobuf(Arc<ProtobufSchema>, String),
+    /// The bytes or text as they are, in the column of this name.
+    Plain(String),
+}
+
+/// What stands behind the registry's frame.
+#[derive(Debug, Clone)]
+pub(super) enum Framing {
+    Avro,
+    Json(UnknownFields),
+    /// The message of this name.
+    Protobuf(String),
+}
+
+impl Resolved {
+    /// The columns of a table without those that are computed from others: the record's, then Kafka's.
+    pub fn columns(&self, table: &Table) -> Vec<Field> {
+        let own = self.fields.iter().map(|field| field.as_ref().clone());
+        own.chain(columns::fields(&table.metadata, self.key_type().as_ref()))
+            .collect()
+    }
+
+    /// The type of the key's column, where keys are decoded.
+    pub(super) fn key_type(&self) -> Option<DataType> {
+        self.key.as_ref().map(|key| key.root.data_type())
+    }
+}
+
+impl ResolvedKey {
+    pub(super) fn is_record(&self) -> bool {
+        matches!(self.root, Root::Record(_))
+    }
 }
 
 /// Resolves the columns of `table`; asks the registry or reads a file where the settings say so.
 pub fn resolve(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Resolved, Error> {
-    let (origin, found) = match &table.value {
-        Value::AvroConfluent { subject } => {
-            let registry = registry.ok_or_else(|| Error::NoRegistry {
-                table: table.name.clone(),
-            })?;
-            let latest = registry.latest(subject)?;
-            let origin = format!(
-                "subject `{subject}` version {} (schema id {})",
-                latest.version, latest.id
-            );
-            (
-                origin,
-                latest
-                    .schema
-                    .usable()
-                    .and_then(|schema| Ok((avro::fields(schema)?, Source::Framed))),
-            )
+    let asker = Asker { table, registry };
+    let key = match &table.key {
+        Some(key) => {
+            let (origin, found) = asker.ask(key)?;
+            let checked = found.and_then(|(root, source)| {
+                if let Root::Record(fields) = &root {
+                    names::check(fields)?;
+                }
+                Ok(ResolvedKey { root, source })
+            });
+            Some(checked.map_err(|refusal| {
+                Error::schema(&table.name, &format!("{origin} (key)"), refusal)
+            })?)
         }
-        Value::AvroFile { file } => {
-            let text = read(table, file)?;
-            (file.display().to_string(), avro_file(&text))
-        }
-        Value::Json {
-            schema: JsonSchemaSource::Ddl(columns),
-            ..
-        } => (
-            "value.schema.ddl".to_owned(),
-            declared(ddl::members(columns)),
-        ),
-        Value::Json {
-            schema: JsonSchemaSource::File(file),
-            ..
-        } => {
-            let text = read(table, file)?;
-            (
-                file.display().to_string(),
-                json_schema::members(&text).and_then(declared),
-            )
-        }
+        None => None,
     };
-    let checked = found.and_then(|(fields, source)| {
-        check(&fields, table)?;
-        Ok(Resolved { fields, source })
+    let (origin, found) = asker.ask(&table.value)?;
+    let checked = found.and_then(|(root, source)| {
+        let resolved = Resolved {
+            fields: value_fields(root, &table.value)?,
+            source,
+            key,
+        };
+        check(&resolved, table)?;
+        Ok(resolved)
     });
     checked.map_err(|refusal| Error::schema(&table.name, &origin, refusal))
 }
 
-fn read(table: &Table, file: &Path) -> Result<String, Error> {
-    fs::read_to_string(file).map_err(|source| Error::File {
-        table: table.name.clone(),
-        path: file.to_owned(),
-        source,
-    })
+/// The columns that values become.
+fn value_fields(root: Root, value: &Value) -> Result<Fields, Refusal> {
+    let fields = match (root, value) {
+        (Root::Record(fields), _) => fields,
+        (Root::Single(data_type), Value::Raw | Value::Text) => {
+            Fields::from(vec![field(PLAIN, data_type)])
+        }
+        (Root::Single(_), Value::Json { .. } | Value::JsonConfluent { .. }) => {
+            return Err(Refusal::new(
+                "the root of the JSON Schema must be an object with `properties`",
+            ));
+        }
+        (Root::Single(_), Value::ProtobufConfluent { .. } | Value::ProtobufFile { .. }) => {
+            return Err(Refusal::new(
+                "the value's message must have at least one field and no meaning of its own, as google.protobuf.Timestamp has",
+            ));
+        }
+        (Root::Single(_), _) => {
+            return Err(Refusal::new(
+                "the value's schema must be an Avro record with at least one field",
+            ));
+        }
+    };
+    let (Value::Json { unknown_fields, .. } | Value::JsonConfluent { unknown_fields, .. }) = value
+    else {
+        return Ok(fields);
+    };
+    if *unknown_fields != UnknownFields::Rescue {
+        return Ok(fields);
+    }
+    if fields
+        .iter()
+        .any(|field| field.name().eq_ignore_ascii_case(RESCUED))
+    {
+        return Err(Refusal::new(format!(
+            "the field `{RESCUED}` has the name of the column for unknown fields: choose value.unknown_fields `reject` or `ignore`"
+        )));
+    }
+    let own = fields.iter().map(|field| field.as_ref().clone());
+    Ok(own
+        .chain([field(RESCUED, DataType::Utf8)])
+        .collect::<Vec<_>>()
+        .into())
 }
 
-fn avro_file(text: &str) -> Result<(Fields, Source), Refusal> {
+/// Asks for what a table's schemas say.
+struct Asker<'a> {
+    table: &'a Table,
+    registry: Option<&'a Arc<Registry>>,
+}
+
+/// Where a schema comes from, and what it says.
+type Found = (String, Result<(Root, Source), Refusal>);
+
+impl Asker<'_> {
+    fn ask(&self, value: &Value) -> Result<Found, Error> {
+        let found = match value {
+            Value::AvroConfluent { subject } => {
+                let latest = self.latest(subject)?;
+                let found = latest.schema.avro().and_then(|schema| avro::root(schema));
+                let source = Source::Framed(Framing::Avro);
+                (latest.origin, found.map(|root| (root, source)))
+            }
+            Value::JsonConfluent {
+                subject,
+                unknown_fields,
+            } => {
+                let latest = self.latest(subject)?;
+                let shape = latest.schema.json().and_then(|document| document.shape());
+                let source = Source::Framed(Framing::Json(*unknown_fields));
+                let found = shape.and_then(|shape| Ok((json::root(&shape)?, source)));
+                (latest.origin, found)
+            }
+            Value::ProtobufConfluent { subject, message } => {
+                let latest = self.latest(subject)?;
+                let found = latest.schema.protobuf().and_then(|schema| {
+                    let message = schema.message(message.as_deref())?;
+                    let framing = Framing::Protobuf(message.full_name().to_owned());
+                    Ok((protobuf::root(&message)?, Source::Framed(framing)))
+                });
+                (latest.origin, found)
+            }
+            Value::AvroFile { file } => {
+                let text = self.read(file)?;
+                (file.display().to_string(), avro_file(&text))
+            }
+            Value::AvroSingleObject { file } => {
+                let text = self.read(file)?;
+                (file.display().to_string(), single_object(&text))
+            }
+            Value::Json {
+                schema: JsonSchemaSource::Ddl(columns),
+                unknown_fields,
+            } => {
+                let shape = Shape::Struct(ddl::members(columns));
+                (
+                    "value.schema.ddl".to_owned(),
+                    declared(shape, *unknown_fields),
+                )
+            }
+            Value::Json {
+                schema: JsonSchemaSource::File(file),
+                unknown_fields,
+            } => {
+                let text = self.read(file)?;
+                let document = Document::parse(&text, &[]).map_err(Refusal::new);
+                let shape = document
+                    .and_then(|document| document.shape())
+                    .and_then(json_schema::of_object);
+                let found = shape.and_then(|shape| declared(shape, *unknown_fields));
+                (file.display().to_string(), found)
+            }
+            Value::ProtobufFile { file, message } => {
+                let text = self.read(file)?;
+                let folder = file.parent().unwrap_or(Path::new("."));
+                let schema = ProtobufSchema::parse_file(&text, folder).map_err(Refusal::new);
+                let found = schema.and_then(|schema| {
+                    let root = protobuf::root(&schema.message(Some(message))?)?;
+                    Ok((root, Source::Protobuf(Arc::new(schema), message.clone())))
+                });
+                (file.display().to_string(), found)
+            }
+            Value::Raw => ("format raw".to_owned(), plain(DataType::Binary)),
+            Value::Text => ("format string".to_owned(), plain(DataType::Utf8)),
+        };
+        Ok(found)
+    }
+
+    fn latest(&self, subject: &str) -> Result<LatestSchema, Error> {
+        let registry = self.registry.ok_or_else(|| Error::NoRegistry {
+            table: self.table.name.clone(),
+        })?;
+        let latest = registry.latest(subject)?;
+        Ok(LatestSchema {
+            origin: format!(
+                "subject `{subject}` version {} (schema id {})",
+                latest.version, latest.id
+            ),
+            schema: latest.schema,
+        })
+    }
+
+    fn read(&self, file: &Path) -> Result<String, Error> {
+        fs::read_to_string(file).map_err(|source| Error::File {
+            table: self.table.name.clone(),
+            path: file.to_owned(),
+            source,
+        })
+    }
+}
+
+struct LatestSchema {
+    origin: String,
+    schema: Arc<WriterSchema>,
+}
+
+fn avro_file(text: &str) -> Result<(Root, Source), Refusal> {
     let schema = Schema::parse(text, &[]).map_err(Refusal::new)?;
-    Ok((avro::fields(&schema)?, Source::Avro(Arc::new(schema))))
+    Ok((avro::root(&schema)?, Source::Avro(Arc::new(schema))))
 }
 
-fn declared(members: Vec<Member>) -> Result<(Fields, Source), Refusal> {
-    Ok((json::fields(&members)?, Source::Json(members)))
+fn single_object(text: &str) -> Result<(Root, Source), Refusal> {
+    let schema = Schema::parse(text, &[]).map_err(Refusal::new)?;
+    let fingerprint = fingerprint::of(text).map_err(Refusal::new)?;
+    let root = avro::root(&schema)?;
+    Ok((root, Source::SingleObject(Arc::new(schema), fingerprint)))
+}
+
+fn declared(shape: Shape, unknown_fields: UnknownFields) -> Result<(Root, Source), Refusal> {
+    Ok((json::root(&shape)?, Source::Json(shape, unknown_fields)))
+}
+
+fn plain(data_type: DataType) -> Result<(Root, Source), Refusal> {
+    Ok((Root::Single(data_type), Source::Plain(PLAIN.to_owned())))
 }
 
 /// Names that no table can have, collisions with the Kafka columns, and too many columns.
-fn check(fields: &Fields, table: &Table) -> Result<(), Refusal> {
+fn check(resolved: &Resolved, table: &Table) -> Result<(), Refusal> {
+    let fields = &resolved.fields;
     names::check(fields)?;
     if fields.is_empty() || count(fields) > types::COLUMNS_MAX {
         return Err(Refusal::new(format!(
@@ -108,7 +301,7 @@ fn check(fields: &Fields, table: &Table) -> Result<(), Refusal> {
             types::COLUMNS_MAX
         )));
     }
-    for column in metadata_fields(&table.metadata) {
+    for column in columns::fields(&table.metadata, None) {
         if fields
             .iter()
             .any(|field| field.name().to_lowercase() == column.name().to_lowercase())

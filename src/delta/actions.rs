@@ -6,6 +6,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher as _;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// What a reader and a writer must support.
@@ -88,11 +89,13 @@ pub(crate) struct Entry {
     pub(crate) protocol: Option<Protocol>,
     pub(crate) metadata: Option<Metadata>,
     pub(crate) txns: Vec<Txn>,
+    /// The data files that it adds or removes, as object keys.
+    pub(crate) touched: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Line {
+struct Line<'a> {
     #[serde(default)]
     commit_info: Option<Value>,
     #[serde(default)]
@@ -101,6 +104,15 @@ struct Line {
     meta_data: Option<Metadata>,
     #[serde(default)]
     txn: Option<Txn>,
+    #[serde(borrow, default)]
+    add: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    remove: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct OfFile {
+    path: String,
 }
 
 impl Entry {
@@ -116,7 +128,7 @@ impl Entry {
             .filter(|line| !line.trim_ascii().is_empty())
         {
             lines += 1;
-            let line = serde_json::from_slice::<Line>(line)
+            let line = serde_json::from_slice::<Line<'_>>(line)
                 .map_err(|error| format!("line {lines} is not a Delta action ({error})"))?;
             entry.take(line);
         }
@@ -126,7 +138,7 @@ impl Entry {
         Ok(entry)
     }
 
-    fn take(&mut self, line: Line) {
+    fn take(&mut self, line: Line<'_>) {
         // A foreign commitInfo may hold anything; what cannot be read as ours is not ours.
         if let Some(info) = line.commit_info {
             self.info = Info::deserialize(info).unwrap_or_default();
@@ -134,7 +146,41 @@ impl Entry {
         self.protocol = line.protocol.or_else(|| self.protocol.take());
         self.metadata = line.meta_data.or_else(|| self.metadata.take());
         self.txns.extend(line.txn);
+        // What has no path names no file.
+        let files = line.add.into_iter().chain(line.remove);
+        let paths = files.filter_map(|file| serde_json::from_str::<OfFile>(file.get()).ok());
+        self.touched
+            .extend(paths.map(|file| decode_path(&file.path)));
     }
+}
+
+/// The object key that a path of the log stands for; one that is absolute, or not what the protocol asks for, stays as it is.
+pub(crate) fn decode_path(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = match (first, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        rest = match escaped {
+            Some((high, low)) => {
+                bytes.push(high * 16 + low);
+                tail.get(2..).unwrap_or_default()
+            }
+            None => {
+                bytes.push(*first);
+                tail
+            }
+        };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| path.to_owned())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Stands for a commit's bytes within this process and this build.

@@ -8,14 +8,16 @@ use crate::delta::actions::{Entry, Metadata, Txn};
 use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
 use crate::delta::error::Error;
 use crate::delta::mend::{self, Mending};
+use crate::delta::rewrite;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
-use crate::model::commit::Append;
+use crate::model::commit::{Append, CommitOutcome, Rewrite};
 use crate::model::epoch::Epoch;
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
+use crate::trial::{self, Bug};
 
 /// A wanted change.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) enum Change<'a> {
     Begin(&'a [TopicStart]),
     /// What the table says of its sources, without a record.
     Mend(&'a Mending),
+    /// The same rows in other files.
+    Rewrite(&'a Rewrite),
 }
 
 /// What a change means on a base.
@@ -60,22 +64,41 @@ impl Change<'_> {
             }
             Change::Begin(starts) => plan_begin(table, starts, info(id, started_ms)),
             Change::Mend(mending) => mend::plan(&table.state, mending, info(id, started_ms)),
+            Change::Rewrite(rewrite) => {
+                rewrite::entry(rewrite, info(id, started_ms), started_ms).map(Plan::Put)
+            }
         }
     }
 
     /// Whether a put may start now (EPOCH-1).
     pub(crate) fn may_start(&self) -> bool {
         match self {
-            Change::Append { append, .. } => append.epoch.is_live(),
-            Change::Begin(_) => true,
+            Change::Append { append, .. } => {
+                append.epoch.is_live() || trial::has(Bug::CommitAfterRevoke)
+            }
+            Change::Begin(_) | Change::Rewrite(_) => true,
             Change::Mend(mending) => mending.epoch.as_ref().is_none_or(Epoch::is_live),
         }
     }
 
+    /// Tells a simulation what became of it.
+    pub(crate) fn note(&self, id: &str, outcome: &CommitOutcome) {
+        if let Change::Append { .. } = self {
+            trial::note(id, outcome);
+        }
+    }
+
+    /// Whether it rests on files that only the entries since its base can vouch for: a base that must be taken afresh says nothing about them.
+    pub(crate) fn rests_on_files(&self) -> bool {
+        matches!(self, Change::Rewrite(_))
+    }
+
     /// Whether somebody else's commit on top of `base` excludes the change for good, whatever the offsets are now.
     pub(crate) fn excluded_by(&self, base: &State, entry: &Entry) -> Option<Refusal> {
-        let Change::Append { append, .. } = self else {
-            return None;
+        let append = match self {
+            Change::Append { append, .. } => append,
+            Change::Rewrite(rewrite) => return rewrite::excluded_by(rewrite, base, entry),
+            Change::Begin(_) | Change::Mend(_) => return None,
         };
         let moved = steps(append)
             .map(|(topic_partition, _)| topic_partition)
@@ -86,7 +109,7 @@ impl Change<'_> {
                     .incarnation(topic_partition)
                     .unwrap_or_default();
                 let app_id = app_id(topic_partition, incarnation);
-                entry.txns.iter().any(|txn| txn.app_id == app_id)
+                entry.txns.iter().any(|txn| txn.app_id == app_id) && !trial::has(Bug::TxnLowered)
             })?;
         let author = entry
             .info
@@ -111,6 +134,7 @@ impl Change<'_> {
         }
         match self {
             Change::Append { append, .. } => check_append(table, append),
+            Change::Rewrite(_) => check_files(table),
             Change::Begin(starts) => starts
                 .iter()
                 .try_for_each(|start| check_known(base, &start.topic))
@@ -136,13 +160,7 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
         ));
     }
     if !append.files.is_empty() {
-        schema::covers(&base.shape.schema, &handed_out.shape.schema, "")
-            .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
-        if base.shape.metadata.partition_columns != handed_out.shape.metadata.partition_columns {
-            return Err(Refusal::Conflict(
-                "the table partition columns changed".to_owned(),
-            ));
-        }
+        check_files(table)?;
     }
     for (topic_partition, step) in steps(append) {
         let incarnation = base.shape.sources.incarnation(topic_partition);
@@ -155,7 +173,10 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
         let committed = incarnation
             .and_then(|incarnation| base.txns.get(&app_id(topic_partition, incarnation)))
             .copied();
-        if committed != Some(step.span.start()) {
+        let is_base = committed == Some(step.span.start())
+            || trial::has(Bug::NoBaseCheck)
+            || (trial::has(Bug::TxnLowered) && committed > Some(step.span.start()));
+        if !is_base {
             let committed =
                 committed.map_or_else(|| "no offset".to_owned(), |offset| offset.to_string());
             return Err(Refusal::Superseded(format!(
@@ -164,6 +185,19 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
                 step.span.start()
             )));
         }
+    }
+    Ok(())
+}
+
+/// Files written for the table as it was handed out must still be files of it.
+fn check_files(table: &Table) -> Result<(), Refusal> {
+    let (base, handed_out) = (&table.state, &table.handed_out);
+    schema::covers(&base.shape.schema, &handed_out.shape.schema, "")
+        .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
+    if base.shape.metadata.partition_columns != handed_out.shape.metadata.partition_columns {
+        return Err(Refusal::Conflict(
+            "the table partition columns changed".to_owned(),
+        ));
     }
     Ok(())
 }

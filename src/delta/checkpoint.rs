@@ -1,50 +1,21 @@
 //! Reads what a checkpoint says of protocol, metadata and progress, in one projected pass. Owns checkpoint reading; never touches the file list, so
 //! that opening a table does not grow with it.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use arrow::array::{Array, AsArray as _, RecordBatch, StructArray};
 use arrow::datatypes::{Int32Type, Int64Type};
-use bytes::Bytes;
-use deltalake::checkpoints::create_checkpoint;
-use deltalake::{DeltaTable, DeltaTableError};
-use futures::future::BoxFuture;
-use futures::{FutureExt as _, TryFutureExt as _, TryStreamExt as _};
-use object_store::{ObjectStore, ObjectStoreExt as _};
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::AsyncFileReader;
+use futures::TryStreamExt as _;
+use object_store::ObjectStoreExt as _;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::delta::actions::{Entry, Metadata, Protocol, Txn};
 use crate::delta::error::Error;
-use crate::delta::log::{self, CheckpointFile, CheckpointFiles};
+use crate::delta::log::{CheckpointFile, CheckpointFiles};
 use crate::delta::open::TableStore;
 
 const COLUMNS: [&str; 3] = ["protocol", "metaData", "txn"];
-
-impl TableStore {
-    /// The version that `_last_checkpoint` names.
-    pub async fn newest_checkpoint(&self) -> Result<Option<u64>, Error> {
-        log::last_checkpoint(self).await
-    }
-
-    /// Writes a checkpoint of the newest version from a snapshot of its own; the log stays as it is. Blocks its thread for a while.
-    pub async fn write_checkpoint(&self) -> Result<u64, Error> {
-        let failed = |error: DeltaTableError| self.failed("write a checkpoint", error);
-        let mut table = DeltaTable::new(Arc::clone(self.log()));
-        table.load().await.map_err(failed)?;
-        let version = table
-            .version()
-            .ok_or_else(|| self.damaged(0, "the table cannot be opened for a checkpoint"))?;
-        create_checkpoint(&table, None).await.map_err(failed)?;
-        Ok(version)
-    }
-}
 
 /// Reads a checkpoint as if it were one entry.
 pub(crate) async fn read(
@@ -84,23 +55,28 @@ async fn read_json(
         .map_err(|reason| store.damaged(version, format!("checkpoint {}: {reason}", file.path)))
 }
 
+/// A file of a checkpoint that the store does not give, or that is damaged.
+pub(crate) fn unreadable(
+    store: &TableStore,
+    version: u64,
+    file: &CheckpointFile,
+    error: ParquetError,
+) -> Error {
+    let ParquetError::External(source) = error else {
+        return store.damaged(version, format!("checkpoint {}: {error}", file.path));
+    };
+    store.failed(format!("read {}", file.path), source)
+}
+
 async fn read_parquet(
     store: &TableStore,
     version: u64,
     file: &CheckpointFile,
 ) -> Result<Entry, Error> {
-    let failed = |error: ParquetError| {
-        let ParquetError::External(source) = error else {
-            return store.damaged(version, format!("checkpoint {}: {error}", file.path));
-        };
-        store.failed(format!("read {}", file.path), source)
-    };
+    let failed = |error| unreadable(store, version, file, error);
     let damaged =
         |reason: String| store.damaged(version, format!("checkpoint {}: {reason}", file.path));
-    let reader = Object {
-        objects: store.objects(),
-        file: file.clone(),
-    };
+    let reader = store.reader(file);
     let builder = ParquetRecordBatchStreamBuilder::new(reader)
         .await
         .map_err(failed)?;
@@ -116,7 +92,7 @@ async fn read_parquet(
     Ok(entry)
 }
 
-fn take(entry: &mut Entry, batch: &RecordBatch) -> Result<(), String> {
+pub(crate) fn take(entry: &mut Entry, batch: &RecordBatch) -> Result<(), String> {
     for action in actions(batch, "protocol", "minReaderVersion")? {
         entry.protocol =
             Some(Protocol::deserialize(action).map_err(|error| format!("protocol: {error}"))?);
@@ -206,47 +182,4 @@ fn object(entries: &StructArray) -> Result<Value, String> {
         }
     }
     Ok(Value::Object(object))
-}
-
-/// A Parquet file in the object store.
-struct Object {
-    objects: Arc<dyn ObjectStore>,
-    file: CheckpointFile,
-}
-
-impl AsyncFileReader for Object {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        self.objects
-            .get_range(&self.file.path, range)
-            .map_err(|error| ParquetError::External(Box::new(error)))
-            .boxed()
-    }
-
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move {
-            self.objects
-                .get_ranges(&self.file.path, &ranges)
-                .await
-                .map_err(|error| ParquetError::External(Box::new(error)))
-        }
-        .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        async move {
-            let size_bytes = self.file.size_bytes;
-            let metadata = ParquetMetaDataReader::new()
-                .with_prefetch_hint(Some(64 * 1024))
-                .load_and_finish(self, size_bytes)
-                .await?;
-            Ok(Arc::new(metadata))
-        }
-        .boxed()
-    }
 }

@@ -23,7 +23,8 @@ use crate::delta::mend::Mending;
 use crate::delta::replay;
 use crate::delta::sources::TopicStart;
 use crate::delta::table::Table;
-use crate::model::commit::{Append, CommitOutcome};
+use crate::model::commit::{Append, CommitOutcome, Rewrite};
+use crate::trial::{self, Bug};
 
 /// How long one commit may take before its result counts as unknown.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -80,13 +81,18 @@ impl Table {
             .iter()
             .try_for_each(|start| self.check_known(&start.topic))?;
         let outcome = Box::pin(self.settle(&Change::Begin(sources))).await;
-        self.handed_out.sources.adopt(&self.state.shape.sources);
+        self.hand_out(&[]);
         Ok(outcome)
     }
 
     /// Changes what the table says of its sources, without a record; all of it or nothing.
     pub async fn mend(&mut self, mending: &Mending) -> CommitOutcome {
         Box::pin(self.settle(&Change::Mend(mending))).await
+    }
+
+    /// Puts files in the place of others, or says why not: when one of them is gone or touched since this table was loaded, the whole is dropped (COMP-2).
+    pub async fn rewrite(&mut self, rewrite: &Rewrite) -> CommitOutcome {
+        Box::pin(self.settle(&Change::Rewrite(rewrite))).await
     }
 
     /// Follows the log to its newest version. A table that is gone, or another one in its place, is an error (COMMIT-2).
@@ -134,8 +140,15 @@ impl Table {
                 Err(error) => Step::Done(attempt.refuse(Refusal::Conflict(error.to_string()))),
             };
             match step {
-                Step::Done(outcome) => return outcome,
-                Step::Again if self.clock.now() >= attempt.deadline => return attempt.give_up(),
+                Step::Done(outcome) => {
+                    change.note(&attempt.id, &outcome);
+                    return outcome;
+                }
+                Step::Again if self.clock.now() >= attempt.deadline => {
+                    let outcome = attempt.give_up();
+                    change.note(&attempt.id, &outcome);
+                    return outcome;
+                }
                 Step::Again => self.clock.sleep(attempt.pause(&self.clock)).await,
             }
         }
@@ -144,10 +157,18 @@ impl Table {
     /// One try: base, plan, put, settle.
     async fn step(&mut self, change: &Change<'_>, attempt: &mut Attempt) -> Result<Step, Error> {
         attempt.tries += 1;
-        if self.clock.now().since(self.state.confirmed) >= BASE_AGE_MAX
-            && let Some(outcome) = self.reopen(attempt).await?
-        {
-            return Ok(Step::Done(outcome));
+        if self.clock.now().since(self.state.confirmed) >= BASE_AGE_MAX {
+            // What rests on files must see every entry since its base; all else takes a fresh base.
+            if change.rests_on_files() {
+                match self.follow(change, attempt).await? {
+                    Followed::Newest => {}
+                    Followed::Ours(read) => return self.conclude(change, *read, attempt).await,
+                    Followed::Lost => return self.reopened(change, attempt).await,
+                    Followed::Refused(refusal) => return Ok(Step::Done(attempt.refuse(refusal))),
+                }
+            } else if let Some(outcome) = self.reopen(change, attempt).await? {
+                return Ok(Step::Done(outcome));
+            }
         }
         let entry = match change.plan(self, &attempt.id, attempt.started_ms)? {
             Plan::Put(entry) => entry,
@@ -155,7 +176,7 @@ impl Table {
             Plan::Refused(refusal) => return Ok(Step::Done(attempt.refuse(refusal))),
         };
         if !self.holds().await? {
-            return self.reopened(attempt).await;
+            return self.reopened(change, attempt).await;
         }
         if !change.may_start() {
             return Ok(Step::Done(
@@ -165,8 +186,10 @@ impl Table {
         let version = self.version() + 1;
         match self.put(version, entry, attempt).await {
             Ok(()) => match self.read(version).await? {
-                Some(read) if attempt.is_author_of(&read) => self.conclude(read, attempt).await,
-                Some(_) | None => self.reopened(attempt).await,
+                Some(read) if attempt.is_author_of(&read) => {
+                    self.conclude(change, read, attempt).await
+                }
+                Some(_) | None => self.reopened(change, attempt).await,
             },
             Err(trouble) => {
                 attempt.trouble = trouble;
@@ -181,17 +204,22 @@ impl Table {
         attempt: &mut Attempt,
     ) -> Result<Step, Error> {
         match self.follow(change, attempt).await? {
-            Followed::Ours(read) => self.conclude(*read, attempt).await,
+            Followed::Ours(read) => self.conclude(change, *read, attempt).await,
             Followed::Newest => Ok(Step::Again),
-            Followed::Lost => self.reopened(attempt).await,
+            Followed::Lost => self.reopened(change, attempt).await,
             Followed::Refused(refusal) => Ok(Step::Done(attempt.refuse(refusal))),
         }
     }
 
     /// Our entry is at the base's next version. It counts only if the base is still the one it was written for (COMMIT-2).
-    async fn conclude(&mut self, read: Read, attempt: &mut Attempt) -> Result<Step, Error> {
+    async fn conclude(
+        &mut self,
+        change: &Change<'_>,
+        read: Read,
+        attempt: &mut Attempt,
+    ) -> Result<Step, Error> {
         if !self.holds().await? {
-            return self.reopened(attempt).await;
+            return self.reopened(change, attempt).await;
         }
         self.state.apply(&self.store, read)?;
         self.state.confirmed = self.clock.now();
@@ -208,7 +236,7 @@ impl Table {
         let mut reads = Vec::new();
         let mut next = self.version() + 1;
         while let Some(read) = self.read(next).await? {
-            let is_ours = attempt.is_author_of(&read);
+            let is_ours = attempt.recognises(&read);
             reads.push(read);
             if is_ours {
                 break;
@@ -220,7 +248,7 @@ impl Table {
             return Ok(Followed::Lost);
         }
         for read in reads {
-            if attempt.is_author_of(&read) {
+            if attempt.recognises(&read) {
                 return Ok(Followed::Ours(Box::new(read)));
             }
             let refusal = change.excluded_by(&self.state, &read.entry);
@@ -236,12 +264,23 @@ impl Table {
         Ok(Followed::Newest)
     }
 
-    async fn reopened(&mut self, attempt: &mut Attempt) -> Result<Step, Error> {
-        Ok(self.reopen(attempt).await?.map_or(Step::Again, Step::Done))
+    async fn reopened(
+        &mut self,
+        change: &Change<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Step, Error> {
+        Ok(self
+            .reopen(change, attempt)
+            .await?
+            .map_or(Step::Again, Step::Done))
     }
 
     /// Takes a fresh base; answers the outcome if that settles the commit.
-    async fn reopen(&mut self, attempt: &mut Attempt) -> Result<Option<CommitOutcome>, Error> {
+    async fn reopen(
+        &mut self,
+        change: &Change<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Option<CommitOutcome>, Error> {
         let loaded = Box::pin(replay::load(&self.store, &self.clock, Some(&attempt.id)));
         let Some(loaded) = bounded(&self.clock, DEADLINE, loaded)
             .await
@@ -252,7 +291,7 @@ impl Table {
             ));
         };
         self.state = loaded.state;
-        if let Some(version) = loaded.found {
+        if let Some(version) = loaded.found.filter(|_| !trial::has(Bug::NoReadBack)) {
             return Ok(Some(CommitOutcome::Committed(version)));
         }
         match attempt.in_flight {
@@ -262,12 +301,12 @@ impl Table {
             ))),
             Some(version) if version <= self.version() => {
                 attempt.in_flight = None;
-                Ok(None)
+                Ok(attempt.refuse_unseen(change))
             }
             Some(version) if version > self.version() + 1 => Ok(Some(CommitOutcome::Unknown(
                 format!("a put of version {version} lies over a hole"),
             ))),
-            Some(_) | None => Ok(None),
+            Some(_) | None => Ok(attempt.refuse_unseen(change)),
         }
     }
 
@@ -325,6 +364,11 @@ impl Attempt {
         read.entry.info.txn_id.as_deref() == Some(self.id.as_str())
     }
 
+    /// Whether an entry that is read after an unclear result is ours (COMMIT-1).
+    fn recognises(&self, read: &Read) -> bool {
+        self.is_author_of(read) && !trial::has(Bug::NoReadBack)
+    }
+
     /// A refusal is certain only while no put of ours can still arrive.
     fn refuse(&self, refusal: Refusal) -> CommitOutcome {
         match (self.in_flight, refusal) {
@@ -336,6 +380,15 @@ impl Attempt {
             (None, Refusal::Superseded(reason)) => CommitOutcome::Superseded(reason),
             (None, Refusal::Conflict(reason)) => CommitOutcome::Conflict(reason),
         }
+    }
+
+    /// On a base that was taken afresh nobody can say whether the files are still there (COMP-2).
+    fn refuse_unseen(&self, change: &Change<'_>) -> Option<CommitOutcome> {
+        change.rests_on_files().then(|| {
+            self.refuse(Refusal::Conflict(
+                "the log was taken afresh, and what became of the files in between is unknown (COMP-2)".to_owned(),
+            ))
+        })
     }
 
     fn give_up(&self) -> CommitOutcome {

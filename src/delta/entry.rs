@@ -115,13 +115,26 @@ enum Action<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Add<'a> {
+pub(crate) struct Add<'a> {
     path: String,
     partition_values: &'a BTreeMap<String, Option<String>>,
     size: u64,
     modification_time: i64,
     data_change: bool,
     stats: &'a str,
+}
+
+impl<'a> Add<'a> {
+    pub(crate) fn new(file: &'a StagedFile, data_change: bool) -> Self {
+        Add {
+            path: encode_path(&file.path),
+            partition_values: &file.partition_values,
+            size: file.size_bytes,
+            modification_time: file.modified_ms,
+            data_change,
+            stats: &file.stats,
+        }
+    }
 }
 
 impl Draft<'_> {
@@ -143,14 +156,7 @@ impl Draft<'_> {
             .map_or(Ok(()), &mut line)?;
         self.txns.iter().map(Action::Txn).try_for_each(&mut line)?;
         for file in self.files {
-            line(Action::Add(Add {
-                path: encode_path(&file.path),
-                partition_values: &file.partition_values,
-                size: file.size_bytes,
-                modification_time: file.modified_ms,
-                data_change: true,
-                stats: &file.stats,
-            }))?;
+            line(Action::Add(Add::new(file, true)))?;
         }
         Ok(text.into())
     }

@@ -1,12 +1,12 @@
 //! Which protocol features of a table we honour and which we refuse, each by name; none is ignored. Owns that judgement; knows nothing of commits.
 //!
-//! A writer that only adds files, txns and metaData, never removes and never cleans up, owes little to most features:
+//! A writer that adds files, txns and metaData, and puts whole files in the place of others without data change, owes little to most features:
 //!
 //! | feature (legacy writer version) | verdict |
 //! |---|---|
-//! | appendOnly (2), timestampNtz, deletionVectors, v2Checkpoint, vacuumProtocolCheck, domainMetadata | honoured: an append owes them nothing |
+//! | appendOnly (2), timestampNtz, deletionVectors, v2Checkpoint, vacuumProtocolCheck, domainMetadata | honoured: an append owes them nothing, and maintenance leaves files with deletion vectors alone |
 //! | changeDataFeed (4) | honoured: readers derive an append's changes from its `add` actions |
-//! | checkpointProtection | honoured: it binds log clean-up, and Lakeward cleans no log |
+//! | checkpointProtection | honoured: it binds log clean-up, which leaves such a log alone |
 //! | invariants (2), checkConstraints (3), generatedColumns (4), identityColumns (6), allowColumnDefaults | honoured where no column or property uses them, else refused |
 //! | columnMapping (5), inCommitTimestamp | honoured where the table has it switched off, else refused |
 //! | rowTracking, typeWidening, icebergCompat*, clustering, variantType, catalogManaged and the like | refused: they bind every writer |

@@ -9,6 +9,7 @@ use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use crate::delta::actions::Entry;
 use crate::delta::error::Error;
+use crate::delta::object_reader::ObjectReader;
 use crate::delta::open::TableStore;
 
 /// The directory of the log.
@@ -72,6 +73,84 @@ enum Name {
     Whole(u64),
     Part { version: u64, number: u32, of: u32 },
     Other,
+}
+
+/// An object of the log, for clean-up.
+#[derive(Debug, Clone)]
+pub struct LogObject {
+    /// Where it is.
+    pub path: Path,
+    /// What it is.
+    pub file: LogFile,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it was written, by the store's clock; milliseconds since 1970 UTC.
+    pub modified_ms: i64,
+}
+
+/// What an object of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFile {
+    /// A version's entry.
+    Entry(u64),
+    /// A checkpoint, or a part of one.
+    Checkpoint(u64),
+    /// A version's checksum.
+    Checksum(u64),
+    /// Entries up to that version in one object.
+    Compacted(u64),
+    /// Anything else.
+    Other,
+}
+
+impl LogFile {
+    fn of(name: &str) -> LogFile {
+        match parse_name(name) {
+            Name::Entry(version) => return LogFile::Entry(version),
+            Name::Whole(version) | Name::Part { version, .. } => {
+                return LogFile::Checkpoint(version);
+            }
+            Name::Other => {}
+        }
+        let pieces: Vec<&str> = name.split('.').collect();
+        let version = |digits: &str| digits.parse().ok().filter(|_| digits.len() == 20);
+        match pieces.as_slice() {
+            [digits, "crc"] => version(digits).map_or(LogFile::Other, LogFile::Checksum),
+            [_, digits, "compacted", "json"] => {
+                version(digits).map_or(LogFile::Other, LogFile::Compacted)
+            }
+            _ => LogFile::Other,
+        }
+    }
+}
+
+impl TableStore {
+    /// Every object directly in the log's directory.
+    pub async fn log_objects(&self) -> Result<Vec<LogObject>, Error> {
+        let objects = self.objects();
+        let mut found = objects.list(Some(&Path::from(DIRECTORY)));
+        let mut all = Vec::new();
+        while let Some(meta) = found
+            .try_next()
+            .await
+            .map_err(|error| self.failed("list the log", error))?
+        {
+            if meta.location.parts().count() == 2 {
+                all.push(LogObject {
+                    file: meta.location.filename().map_or(LogFile::Other, LogFile::of),
+                    path: meta.location,
+                    size_bytes: meta.size,
+                    modified_ms: meta.last_modified.timestamp_millis(),
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// A Parquet file of a checkpoint.
+    pub(crate) fn reader(&self, file: &CheckpointFile) -> ObjectReader {
+        ObjectReader::new(self.objects(), file.path.clone(), file.size_bytes)
+    }
 }
 
 /// The object key of a version's entry.
@@ -188,6 +267,20 @@ pub(crate) async fn any_data_file(store: &TableStore) -> Result<Option<Path>, Er
         }
     }
     Ok(None)
+}
+
+/// An object's bytes; `None` when it does not exist.
+pub(crate) async fn bytes(store: &TableStore, path: &Path) -> Result<Option<Bytes>, Error> {
+    Ok(get(store, path).await?.map(|(bytes, _)| bytes))
+}
+
+/// A file of a checkpoint by its path; `None` when it does not exist.
+pub(crate) async fn look(store: &TableStore, path: &Path) -> Result<Option<CheckpointFile>, Error> {
+    let seal = seal(store, path).await?;
+    Ok(seal.map(|seal| CheckpointFile {
+        path: path.clone(),
+        size_bytes: seal.size_bytes,
+    }))
 }
 
 async fn get(store: &TableStore, path: &Path) -> Result<Option<(Bytes, Seal)>, Error> {

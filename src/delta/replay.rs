@@ -17,6 +17,7 @@ use crate::delta::open::TableStore;
 use crate::delta::sources;
 use crate::delta::state::{Identity, Shape, State, take_progress};
 use crate::delta::watermark::Watermark;
+use crate::trial::{self, Bug};
 
 /// Entries fetched at once while the log is replayed.
 const READ_AHEAD: usize = 8;
@@ -164,6 +165,8 @@ async fn first_entry(
             "_last_checkpoint names it, but the log holds neither an entry nor a checkpoint",
         )),
         (None, None, None) => match log::any_data_file(store).await? {
+            // Another instance may have made the table, and begun to write, between the two looks.
+            Some(_) if log::read(store, 0).await?.is_some() => Ok(Some(0)),
             Some(file) => Err(Error::NotATable {
                 location: store.url().to_string(),
                 reason: format!(
@@ -273,6 +276,12 @@ impl<'a> Replay<'a> {
             .metadata
             .ok_or_else(|| store.damaged(version, "no entry up to it holds the metadata"))?;
         let shape = Shape::of(metadata, store, version)?;
+        if trial::has(Bug::StartOnMissingTxn) {
+            for (topic_partition, incarnation) in shape.sources.topic_partitions() {
+                let app_id = sources::app_id(&topic_partition, incarnation);
+                self.txns.entry(app_id).or_insert(0);
+            }
+        }
         look_back(store, &mut self.watermark, &shape, first).await;
         let state = State {
             version,

@@ -127,8 +127,10 @@ impl Table {
             })
     }
 
-    /// Takes over the incarnations of these from the newest state: what was read of them under another one fits no commit any more.
+    /// Lets commits rest on the topic partitions that others have named since, and on the incarnations of these, now that their offsets are about to be read from here:
+    /// what was read of them under another one fits no commit any more. The rest of what was handed out stays.
     pub fn hand_out(&mut self, topic_partitions: &[TopicPartition]) {
+        self.handed_out.sources.adopt(&self.state.shape.sources);
         for topic_partition in topic_partitions {
             self.handed_out
                 .sources

@@ -1,3 +1,21 @@
-//! What keeps a table fast, out of the way of ingest and on its own snapshot. Owns when; the delta room owns how.
+//! What keeps a table fast, out of the way of ingest and on its own snapshot. Owns when and what; the delta room owns the log, the writer room the files.
 
 pub mod checkpoint;
+pub mod clean_log;
+pub mod compact;
+mod conform;
+mod error;
+mod input;
+mod memory;
+mod pace;
+pub mod plan;
+mod store_clock;
+pub mod upkeep;
+pub mod vacuum;
+
+pub use error::Error;
+pub use memory::Memory;
+pub use pace::Pace;
+
+#[cfg(test)]
+mod tests;

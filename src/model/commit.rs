@@ -33,6 +33,73 @@ pub struct Append {
     pub files: Vec<StagedFile>,
 }
 
+/// A live data file that a rewrite takes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// Its path exactly as the log has it (URL-encoded).
+    pub path_in_log: String,
+    /// Its object key, by which it is known whoever spelt the path.
+    pub key: String,
+    /// Serialised values by partition column.
+    pub partition_values: BTreeMap<String, Option<String>>,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The rows that were read from it.
+    pub rows: u64,
+}
+
+/// Files that hold the rows of others: the same rows in a better shape, and no data change (COMP-1).
+#[derive(Debug, Clone)]
+pub struct Rewrite {
+    removed: Vec<Replaced>,
+    added: Vec<StagedFile>,
+}
+
+/// A rewrite that would lose or make rows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{files} files of {removed} rows were rewritten to {added} rows; nothing of it is committed (COMP-1)"
+)]
+pub struct NotConserved {
+    /// How many files were read.
+    pub files: usize,
+    /// Rows read.
+    pub removed: u64,
+    /// Rows written.
+    pub added: u64,
+}
+
+impl Rewrite {
+    /// Takes both sides if they hold equally many rows (COMP-1).
+    pub fn new(removed: Vec<Replaced>, added: Vec<StagedFile>) -> Result<Self, NotConserved> {
+        let rows_removed = removed.iter().map(|file| file.rows).sum();
+        let rows_added = added.iter().map(|file| file.rows).sum();
+        if rows_removed != rows_added {
+            return Err(NotConserved {
+                files: removed.len(),
+                removed: rows_removed,
+                added: rows_added,
+            });
+        }
+        Ok(Rewrite { removed, added })
+    }
+
+    /// The files that it takes out.
+    pub fn removed(&self) -> &[Replaced] {
+        &self.removed
+    }
+
+    /// The files that it puts in their place.
+    pub fn added(&self) -> &[StagedFile] {
+        &self.added
+    }
+
+    /// The rows on either side.
+    pub fn rows(&self) -> u64 {
+        self.added.iter().map(|file| file.rows).sum()
+    }
+}
+
 /// What became of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitOutcome {

@@ -80,6 +80,15 @@ pub struct Records {
 }
 
 impl Records {
+    /// No records yet, with room for some.
+    pub fn with_room(records: usize, bytes: usize) -> Self {
+        Records {
+            arena: Vec::with_capacity(bytes),
+            entries: Vec::with_capacity(records),
+            headers: Vec::new(),
+        }
+    }
+
     /// Appends a record by copying its bytes into the arena.
     pub fn push<'h>(
         &mut self,

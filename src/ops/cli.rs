@@ -60,6 +60,15 @@ Example:
   lakeward verify -c lakeward.yaml
   lakeward verify -c lakeward.yaml --table orders --deep --against-kafka";
 
+const MAINTAIN: &str = "Keeps tables fast, beside a running sink, beside other engines, or alone: merges small files, writes checkpoints and proves them, removes old log entries and files that no version needs. Any Delta table under `storage.url` can be named in the config. It may be killed at any time; several may run at once.
+
+`lakeward run` does the same for the tables that it feeds. With --once, exit 5 says that a file could not be read; it is named and left alone.
+
+Example:
+  lakeward maintain -c lakeward.yaml --dry-run
+  lakeward maintain -c lakeward.yaml --once --only compact,checkpoint
+  lakeward maintain -c lakeward.yaml --table orders";
+
 const REFERENCE: &str = "Prints a reference page generated from the program itself.
 
 Example:
@@ -107,15 +116,15 @@ pub(crate) enum Command {
     /// Audit tables: every record once, every file there
     #[command(long_about = VERIFY)]
     Verify(Verify),
+    /// Keep tables fast: compaction, checkpoints, log clean-up, vacuum
+    #[command(long_about = MAINTAIN)]
+    Maintain(Maintain),
     /// Print a generated reference page
     #[command(long_about = REFERENCE)]
     Reference(Reference),
     /// Not built yet: dry run
     #[command(hide = true, disable_help_flag = true)]
     Plan(NotBuilt),
-    /// Not built yet: maintenance as its own process
-    #[command(hide = true, disable_help_flag = true)]
-    Maintain(NotBuilt),
     /// Not built yet: rejected records
     #[command(hide = true, disable_help_flag = true)]
     Dlq(NotBuilt),
@@ -269,6 +278,39 @@ pub(crate) struct Verify {
     pub(crate) against_kafka: bool,
 }
 
+/// `maintain`
+#[derive(Debug, Args)]
+pub(crate) struct Maintain {
+    /// The config file
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Only this table; may be repeated
+    #[arg(long = "table", value_name = "NAME")]
+    pub(crate) tables: Vec<String>,
+    /// Only these tasks, separated by commas
+    #[arg(long, value_name = "TASKS", value_enum, value_delimiter = ',')]
+    pub(crate) only: Vec<MaintainTask>,
+    /// Print what would be done; writes and deletes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do what there is to do and end, instead of staying
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// The tasks of `maintain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MaintainTask {
+    /// Merge small files.
+    Compact,
+    /// Write a checkpoint that is due.
+    Checkpoint,
+    /// Remove old entries of the log.
+    CleanLog,
+    /// Remove files that no version needs.
+    Vacuum,
+}
+
 /// `reference`
 #[derive(Debug, Args)]
 pub(crate) struct Reference {
@@ -288,14 +330,21 @@ pub(crate) enum Page {
     Metrics,
     /// Error kinds, exit codes and what to do, in Markdown
     Errors,
+    /// What each source type becomes in a table, in Markdown
+    Types,
 }
 
 impl Command {
+    /// Whether it stays until it is told to end, so that its log is its voice.
+    pub(crate) fn is_resident(&self) -> bool {
+        matches!(self, Command::Run(_))
+            || matches!(self, Command::Maintain(request) if !request.once && !request.dry_run)
+    }
+
     /// Refuses a command of CONTRACT that does not exist yet, by its name.
     pub(crate) fn refusal(&self) -> Option<Failure> {
         let name = match self {
             Command::Plan(_) => "plan",
-            Command::Maintain(_) => "maintain",
             Command::Dlq(_) => "dlq",
             Command::Run(_)
             | Command::Demo(_)
@@ -303,6 +352,7 @@ impl Command {
             | Command::Offsets(_)
             | Command::Resume(_)
             | Command::Verify(_)
+            | Command::Maintain(_)
             | Command::Reference(_) => return None,
         };
         Some(Failure::invalid(format!(
@@ -351,7 +401,6 @@ mod tests {
     fn what_is_not_built_is_refused_by_name_whatever_its_arguments() {
         for (line, name) in [
             ("lakeward plan -c x.yaml --sample 3", "plan"),
-            ("lakeward maintain --once", "maintain"),
             ("lakeward dlq list -c x.yaml", "dlq"),
             ("lakeward plan --help", "plan"),
         ] {
@@ -388,7 +437,15 @@ mod tests {
             help.contains("lakeward demo") && help.contains("Exit codes:"),
             "{help}"
         );
-        for command in ["run", "demo", "validate", "verify", "reference", "resume"] {
+        for command in [
+            "run",
+            "demo",
+            "validate",
+            "verify",
+            "maintain",
+            "reference",
+            "resume",
+        ] {
             let help = parse(&format!("lakeward {command} --help"))
                 .unwrap_err()
                 .to_string();

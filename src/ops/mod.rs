@@ -6,6 +6,7 @@ mod exit;
 mod http;
 mod kafka;
 mod logging;
+mod maintain;
 mod offsets;
 mod output;
 mod progress;
@@ -47,7 +48,7 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
     if let Some(refusal) = cli.command.refusal() {
         return Err(refusal);
     }
-    let default = if matches!(cli.command, Command::Run(_)) {
+    let default = if cli.command.is_resident() {
         Default::Lifecycle
     } else {
         Default::Trouble
@@ -60,10 +61,11 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
         Command::Validate(request) => validate::validate(&request, &patience),
         Command::Offsets(Offsets::Show(request)) => offsets::show(&request, &patience),
         Command::Verify(request) => verify::verify(&request, &patience),
+        Command::Maintain(request) => maintain::maintain(&request, &patience),
         Command::Reference(request) => reference::print(request.page),
         Command::Offsets(Offsets::Set(request)) => way_out::set_offset(&request, &patience),
         Command::Resume(request) => way_out::resume(&request, &patience),
-        Command::Plan(_) | Command::Maintain(_) | Command::Dlq(_) => {
+        Command::Plan(_) | Command::Dlq(_) => {
             Err(Failure::bug("a command that does not exist was accepted"))
         }
     }

@@ -1,6 +1,7 @@
 //! `lakeward reference`: pages generated from the declarations they describe. Owns the page of error kinds only.
 
 use crate::config::reference;
+use crate::decode;
 use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::ops::cli::Page;
@@ -14,6 +15,7 @@ pub(crate) fn print(page: Page) -> Outcome {
         Page::Schema => reference::json_schema(),
         Page::Metrics => Metrics::new("").reference_markdown(),
         Page::Errors => errors_markdown(),
+        Page::Types => decode::type_mapping_markdown(),
     };
     output::line(text.trim_end());
     Ok(Ending::Done)

@@ -153,8 +153,15 @@ impl Checks {
 
     fn schema(&mut self, table: &Table, registry: Option<&Arc<Registry>>) -> Option<Schema> {
         let what = match &table.value {
-            Value::AvroConfluent { subject } => format!("subject {subject}"),
-            Value::AvroFile { .. } | Value::Json { .. } => format!("schema of {}", table.name),
+            Value::AvroConfluent { subject }
+            | Value::JsonConfluent { subject, .. }
+            | Value::ProtobufConfluent { subject, .. } => format!("subject {subject}"),
+            Value::AvroFile { .. }
+            | Value::AvroSingleObject { .. }
+            | Value::Json { .. }
+            | Value::ProtobufFile { .. }
+            | Value::Raw
+            | Value::Text => format!("schema of {}", table.name),
         };
         let columns = wiring::columns(table, registry).map(|columns| {
             let detail = format!("{} columns", columns.fields().len());

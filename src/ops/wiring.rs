@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Schema;
 use object_store::ObjectStore;
 
 use crate::config::Config;
@@ -51,6 +51,11 @@ pub(super) fn objects(storage: &Storage, table: &Table) -> Result<Arc<dyn Object
         .objects())
 }
 
+/// The store of one table, as maintenance needs it.
+pub(super) fn table_store(storage: &Storage, table: &Table) -> Result<delta::TableStore, Failure> {
+    store(storage)?.table(&table.path).map_err(of_table)
+}
+
 /// Checks that the store is there and that its put-if-absent is real.
 pub(super) fn probe(storage: &Storage, patience: &Patience) -> Result<(), Failure> {
     let store = store(storage)?;
@@ -62,12 +67,7 @@ pub(super) fn probe(storage: &Storage, patience: &Patience) -> Result<(), Failur
 pub(super) fn columns(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Schema, Failure> {
     let resolved =
         decode::resolve(table, registry).map_err(|error| Failure::new(error.kind(), error))?;
-    let mut fields: Vec<Field> = resolved
-        .fields
-        .iter()
-        .map(|field| field.as_ref().clone())
-        .collect();
-    fields.extend(decode::metadata_fields(&table.metadata));
+    let mut fields = resolved.columns(table);
     let derived = writer::derived_fields(&table.partition_by, &Schema::new(fields.clone()));
     fields.extend(derived.map_err(|error| Failure::new(error.kind(), error))?);
     Ok(Schema::new(fields))

@@ -19,7 +19,7 @@ use crate::pipeline::plan::back_off;
 use crate::pipeline::revoke::Revoking;
 use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
-use crate::source::{Event, Group};
+use crate::source::{self, Event, Forwards, Member};
 
 /// How long one turn waits for the group.
 const TURN: Duration = Duration::from_millis(20);
@@ -75,7 +75,7 @@ pub(super) enum FromWorker {
 
 /// The ends of everything that the control thread steers.
 pub(super) struct Control {
-    pub(super) group: Group,
+    pub(super) group: Box<dyn Member>,
     pub(super) lanes: Vec<SyncSender<LaneCommand>>,
     pub(super) queues: Vec<QueueHandle>,
     pub(super) tables: BTreeMap<String, TableControl>,
@@ -85,13 +85,15 @@ pub(super) struct Control {
     pub(super) metrics: Arc<Metrics>,
     pub(super) pending: Option<Pending>,
     pub(super) revoking: Option<Revoking>,
+    /// Opened in their lanes and still paused, because librdkafka could not seek them yet.
+    pub(super) unsought: BTreeMap<TopicPartition, i64>,
     pub(super) epochs: u64,
     pub(super) trouble: Option<(Instant, String)>,
     pub(super) ledger: Ledger,
 }
 
 /// Forwards topic partitions to a lane; the queue itself lives on the lane's thread.
-pub(super) type QueueHandle = crate::source::LaneHandle;
+pub(super) type QueueHandle = Box<dyn Forwards>;
 
 /// One table's place in the group.
 pub(super) struct TableControl {
@@ -139,6 +141,7 @@ impl Control {
         }
         self.answer_assignment()?;
         self.retry_parked()?;
+        self.seek_rest()?;
         self.reopen_due();
         Ok(())
     }
@@ -167,17 +170,22 @@ impl Control {
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), Error> {
-        // A newer word of the group: the last one is not waited for any longer.
-        if matches!(
-            event,
-            Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_)
-        ) {
-            self.finish_revoke()?;
-        }
         match event {
-            Event::Assigned(all) => self.assigned(all)?,
-            Event::Revoked(all) => self.commit_before_revoke(all)?,
-            Event::Lost(all) => self.revoked(&all, "the group lost this member")?,
+            Event::Assigned(all) => {
+                self.finish_revoke()?;
+                self.assigned(all)?;
+            }
+            Event::Revoked(all) => {
+                self.finish_revoke()?;
+                self.commit_before_revoke(all)?;
+            }
+            Event::Lost(mut all) => {
+                // What was asked back before is lost with the rest; one answer is for all of it.
+                let asked_back = self.revoking.take().map(|revoking| revoking.all);
+                let more = asked_back.into_iter().flatten();
+                all.extend(more.filter(|it| !all.contains(it)).collect::<Vec<_>>());
+                self.revoked(&all, "the group lost this member")?;
+            }
             Event::Trouble(reason) => self.note_trouble(format!("kafka: {reason}")),
             Event::Fatal(reason) => {
                 return Err(Error::Bug(format!(
@@ -219,8 +227,8 @@ impl Control {
             if table.suspended.is_some() {
                 continue;
             }
-            // Gaining keeps the epoch; without one, it begins over everything that the table has, retained or new.
-            let (epoch, wanted) = match &table.epoch {
+            // Gaining keeps the epoch. Without one it begins over everything that the table has: a second epoch for what was retained would outlive a revocation (EPOCH-1).
+            let (epoch, topic_partitions) = match &table.epoch {
                 Some(epoch) if epoch.is_live() => (epoch.clone(), wanted),
                 _ => {
                     self.epochs += 1;
@@ -236,7 +244,7 @@ impl Control {
                 .flusher
                 .try_send(FlusherCommand::Begin {
                     epoch,
-                    topic_partitions: wanted,
+                    topic_partitions,
                 })
                 .is_err()
             {
@@ -302,17 +310,8 @@ impl Control {
             .iter()
             .map(|it| (it.clone(), pending.starts.get(it).copied()))
             .collect();
-        let retained: BTreeMap<TopicPartition, i64> = pending
-            .starts
-            .iter()
-            .filter(|(it, _)| !answer.contains_key(*it))
-            .map(|(it, offset)| (it.clone(), *offset))
-            .collect();
         self.open_lanes(&pending.starts)?;
-        self.group.assign(&answer)?;
-        if !retained.is_empty() {
-            self.group.resume_at(&retained)?;
-        }
+        self.beside_retained(&pending.topic_partitions, |group| group.assign(&answer))?;
         self.status.set_joined(true);
         Ok(())
     }
@@ -351,17 +350,72 @@ impl Control {
         }
         for _ in 0..waiting {
             // A lane answers between two polls; one that does not is stuck or gone.
-            if answers.recv_timeout(LANE_ANSWERS).is_err() {
+            if self.clock.receive(&answers, LANE_ANSWERS).is_none() {
                 return Err(Error::Bug("a lane does not take commands".to_owned()));
             }
         }
         Ok(())
     }
 
+    /// Changes the assignment, and sets what is retained on its lanes' own positions. librdkafka pauses and resumes all of it around an incremental change, and where
+    /// the end was the last thing that a lane was told, it goes on one record behind it (librdkafka #4844).
+    fn beside_retained(
+        &mut self,
+        changed: &[TopicPartition],
+        change: impl FnOnce(&mut dyn Member) -> Result<(), source::Error>,
+    ) -> Result<(), Error> {
+        let retained = self.group.retained(changed);
+        // A pause of ours outlasts librdkafka's, so that nothing is fetched from the wrong place; and it makes the positions final.
+        self.pause(&retained)?;
+        let positions = self.positions_of(&retained)?;
+        change(self.group.as_mut())?;
+        self.resume_at(&positions)
+    }
+
+    /// Where lanes go on with these. Left out is what they have given back: that waits for its table or its retry, paused.
+    fn positions_of(&self, all: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let mut positions = BTreeMap::new();
+        if all.is_empty() {
+            return Ok(positions);
+        }
+        let (reply, answers) = sync_channel(self.lanes.len().max(1));
+        let asked = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.send(LaneCommand::Where(reply.clone())).is_ok());
+        for _ in 0..asked.count() {
+            let answer = self.clock.receive(&answers, LANE_ANSWERS);
+            let open =
+                answer.ok_or_else(|| Error::Bug("a lane does not take commands".to_owned()))?;
+            positions.extend(open.into_iter().filter(|(it, _)| all.contains(it)));
+        }
+        Ok(positions)
+    }
+
     /// Lets paused topic partitions be read on from these offsets.
     fn resume(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
         self.open_lanes(starts)?;
-        Ok(self.group.resume_at(starts)?)
+        self.resume_at(starts)
+    }
+
+    fn resume_at(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+        self.unsought.retain(|it, _| !starts.contains_key(it));
+        self.unsought.extend(self.group.resume_at(starts)?);
+        Ok(())
+    }
+
+    fn seek_rest(&mut self) -> Result<(), Error> {
+        if self.unsought.is_empty() {
+            return Ok(());
+        }
+        self.unsought = self.group.resume_at(&self.unsought)?;
+        Ok(())
+    }
+
+    /// Stops fetching these, also those that were about to be resumed.
+    fn pause(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
+        self.unsought.retain(|it, _| !all.contains(it));
+        Ok(self.group.pause(all)?)
     }
 
     /// Lets the tables concerned commit what they have, for a bounded time, before others may own it.
@@ -419,6 +473,10 @@ impl Control {
                     table.owned.remove(it);
                 });
                 table.parked.clear();
+                if table.owned.is_empty() {
+                    // The next assignment begins an epoch of its own.
+                    table.reopen_at = None;
+                }
             }
         }
         if let Some(pending) = &mut self.pending {
@@ -434,8 +492,9 @@ impl Control {
             .filter_map(|name| self.tables.get(name))
             .flat_map(|table| table.owned.iter().cloned())
             .collect();
-        self.group.pause(&kept)?;
-        self.group.acknowledge(all)?;
+        self.pause(&kept)?;
+        self.unsought.retain(|it, _| !all.contains(it));
+        self.beside_retained(all, |group| group.acknowledge(all))?;
         for topic_partition in all {
             self.show_owned(topic_partition, false);
         }
@@ -537,14 +596,21 @@ impl Control {
         }
         self.trouble = None;
         self.status.set_trouble(None);
-        if let Some(pending) = &mut self.pending
-            && pending.waiting.remove(name)
-        {
-            pending.starts.extend(starts);
+        // A table can be read for what was retained while an assignment waits for it to be read for what came: each of both is answered in its own way.
+        let mut retained = starts;
+        if let Some(pending) = &mut self.pending {
+            let is_new = |it: &TopicPartition, _: &mut i64| pending.topic_partitions.contains(it);
+            let new: BTreeMap<_, _> = retained.extract_if(.., is_new).collect();
+            if !new.is_empty() {
+                pending.waiting.remove(name);
+                pending.starts.extend(new);
+            }
+        }
+        if retained.is_empty() {
             return Ok(());
         }
         // Assigned already: a new epoch over what was retained.
-        self.resume(&starts)
+        self.resume(&retained)
     }
 
     fn epoch_ended(
@@ -582,7 +648,7 @@ impl Control {
         table.reopen_at = Some(self.clock.now().after(back_off(
             u32::try_from(times).unwrap_or(0).saturating_sub(1),
         )));
-        Ok(self.group.pause(&paused)?)
+        self.pause(&paused)
     }
 
     /// Settles a table with its topics again. librdkafka takes no seek after a position outside of the log, so the topic partitions are assigned anew; an eager
@@ -613,7 +679,7 @@ impl Control {
                 all.extend(table.owned.iter().cloned());
             }
         }
-        self.group.take_back(&all)?;
+        self.beside_retained(&all, |group| group.take_back(&all))?;
         self.assigned(all)
     }
 
@@ -632,7 +698,7 @@ impl Control {
         table.suspended = Some(reason);
         table.parked.clear();
         let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
-        Ok(self.group.pause(&paused)?)
+        self.pause(&paused)
     }
 
     fn lifted(&mut self, name: &str) {
@@ -663,7 +729,7 @@ impl Control {
         self.status
             .set_trouble(Some(format!("table `{name}`: {reason}")));
         let all: Vec<TopicPartition> = positions.keys().cloned().collect();
-        self.group.pause(&all)?;
+        self.pause(&all)?;
         let until = self.clock.now().after(Duration::from_secs(1));
         if let Some(table) = self.tables.get_mut(name) {
             table.parked.push(Parked {
@@ -708,6 +774,9 @@ impl Control {
                 continue;
             }
             table.reopen_at = None;
+            if let Some(epoch) = table.epoch.take() {
+                epoch.end();
+            }
             self.epochs += 1;
             let epoch = Epoch::begin(self.epochs);
             let command = FlusherCommand::Begin {

@@ -1,17 +1,22 @@
 //! Builds the stages and holds their lives: threads, tasks, channels, table life cycles, the order of shutdown. The only room where stages meet. Decides nothing
 //! that a stage could decide alone.
 
+mod assembly;
+mod beside;
 mod caught_up;
 mod cause;
 mod control;
 mod error;
 mod flusher;
 mod lane;
+mod maintain;
 mod plan;
 mod revoke;
 mod run;
 mod settle;
 mod share;
+#[cfg(test)]
+mod simulation;
 pub mod status;
 mod way_out;
 

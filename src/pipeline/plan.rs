@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::clock::Clock;
 use crate::config::settings;
@@ -14,9 +14,10 @@ use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
 use crate::model::commit::CommitOutcome;
 use crate::model::identity::TopicIdentity;
 use crate::model::offset::TopicPartition;
+use crate::pipeline::beside::beside;
 use crate::pipeline::cause::{Verdict, judge_identity};
 use crate::pipeline::error::Error;
-use crate::source::{Lookup, StartAt};
+use crate::source::{Questions, StartAt};
 use crate::writer::{self, Layout};
 
 /// The version of the type mapping that new tables record.
@@ -59,7 +60,7 @@ impl Plan {
 /// What planning asks with.
 #[derive(Clone)]
 pub(super) struct Outside {
-    pub(super) lookup: Arc<Lookup>,
+    pub(super) lookup: Arc<dyn Questions>,
     pub(super) registry: Option<Arc<Registry>>,
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
@@ -139,12 +140,7 @@ fn lay_out(
     settings: &settings::Table,
     resolved: &Resolved,
 ) -> Result<(SchemaRef, Layout, Creation), writer::Error> {
-    let mut fields: Vec<Field> = resolved
-        .fields
-        .iter()
-        .map(|field| field.as_ref().clone())
-        .collect();
-    fields.extend(decode::metadata_fields(&settings.metadata));
+    let mut fields = resolved.columns(settings);
     let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
     fields.extend(writer::placement::derived_fields(
         &settings.partition_by,
@@ -285,7 +281,7 @@ fn start_words(start: settings::Start) -> String {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
+    beside(work)
         .await
         .unwrap_or_else(|error| Err(Error::Bug(format!("a blocking task ended early: {error}"))))
 }

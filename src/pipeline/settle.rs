@@ -12,10 +12,11 @@ use crate::model::commit::CommitOutcome;
 use crate::model::epoch::Epoch;
 use crate::model::identity::TopicIdentity;
 use crate::model::offset::{Span, TopicPartition};
+use crate::pipeline::beside::beside;
 use crate::pipeline::cause::{Cause, Verdict, judge_identity, judge_position};
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::back_off;
-use crate::source::{self, Lookup, StartAt, Watermarks};
+use crate::source::{self, Questions, StartAt, Watermarks};
 
 /// Rounds at a start before the caller waits for the table to come to rest.
 const ROUNDS_AT_START: usize = 10;
@@ -32,7 +33,7 @@ pub(super) enum Accept {
 /// A table on its way to being settled.
 pub(super) struct Settling<'a> {
     pub(super) table: &'a mut Table,
-    pub(super) lookup: &'a Arc<Lookup>,
+    pub(super) lookup: &'a Arc<dyn Questions>,
     pub(super) settings: &'a settings::Table,
     pub(super) app_name: &'a str,
     pub(super) clock: &'a Clock,
@@ -341,7 +342,7 @@ impl Settling<'_> {
 /// What is asked before a commit.
 pub(super) struct Confirming<'a> {
     pub(super) table: &'a Table,
-    pub(super) lookup: &'a Arc<Lookup>,
+    pub(super) lookup: &'a Arc<dyn Questions>,
     pub(super) clock: &'a Clock,
     pub(super) epoch: &'a Epoch,
     /// Hears what is waited for.
@@ -384,7 +385,7 @@ pub(super) async fn confirm_identities(
 
 /// The inner error: the broker's refusal, which only matters where an identity is pinned.
 async fn identities(
-    lookup: &Arc<Lookup>,
+    lookup: &Arc<dyn Questions>,
     topics: &[String],
 ) -> Result<Result<BTreeMap<String, TopicIdentity>, String>, Round> {
     let (lookup, asked) = (Arc::clone(lookup), topics.to_vec());
@@ -396,7 +397,7 @@ async fn identities(
 async fn ask<T: Send + 'static>(
     question: impl FnOnce() -> Result<T, source::Error> + Send + 'static,
 ) -> Result<Result<T, source::Error>, Round> {
-    tokio::task::spawn_blocking(question)
+    beside(question)
         .await
         .map_err(|error| Round::Halt(format!("a blocking task ended early: {error}")))
 }

@@ -27,6 +27,8 @@ pub(super) struct Share {
     committed: Mutex<BTreeMap<TopicPartition, i64>>,
     /// Consecutive ends of epochs without a commit of ours.
     pub(super) superseded: AtomicU64,
+    /// The newest table version that this process has seen.
+    pub(super) version: AtomicU64,
 }
 
 /// Where one lane stands with this table.
@@ -77,6 +79,7 @@ impl Share {
                 .collect(),
             committed: Mutex::new(BTreeMap::new()),
             superseded: AtomicU64::new(0),
+            version: AtomicU64::new(0),
         }
     }
 
@@ -129,6 +132,12 @@ impl Share {
     /// What the table says.
     pub(super) fn committed(&self) -> BTreeMap<TopicPartition, i64> {
         locked(&self.committed).clone()
+    }
+
+    /// Whether this process owns the table's lowest topic partition, and so maintains it.
+    pub(super) fn owns_lowest(&self) -> bool {
+        let lowest = locked(&self.committed).keys().next().cloned();
+        lowest.is_some_and(|lowest| self.total().positions.contains_key(&lowest))
     }
 
     /// Counts one more end of an epoch without a commit; the count so far.

@@ -14,7 +14,7 @@ use crate::pipeline::cause::{Verdict, judge_identity};
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::blocking;
 use crate::pipeline::settle::{Accept, Settling};
-use crate::source::{Lookup, Watermarks};
+use crate::source::{Lookup, Questions, Watermarks};
 
 /// Commits that a live owner may win before an offset is set.
 const TRIES_MAX: u32 = 20;
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct WayOut {
     table: Table,
     settings: settings::Table,
-    lookup: Arc<Lookup>,
+    lookup: Arc<dyn Questions>,
     clock: Clock,
     name: String,
 }

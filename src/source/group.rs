@@ -17,13 +17,18 @@ use crate::source::error::{Error, words};
 use crate::source::native::LaneQueue;
 
 /// Records that a lane takes at a time; enough to make the cost per call vanish, small enough to stay in cache.
-const BATCH: usize = 8192;
+const BATCH: usize = 2048;
+
+/// How long librdkafka's own thread may take to hear a seek; no broker is asked.
+const SEEK_LIMIT: Duration = Duration::from_secs(1);
 
 /// What librdkafka may hold; from the memory budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
     /// Fetched and not yet polled, for each lane's queue, in KiB.
     pub queue_kbytes: u64,
+    /// Messages fetched and not yet polled, from which a lane's queue counts as full.
+    pub queue_messages: u64,
     /// One topic partition's part of a fetch response, in bytes; a larger record batch still passes whole.
     pub topic_partition_bytes: u64,
     /// One fetch response from one broker, in bytes.
@@ -133,6 +138,11 @@ impl Group {
                 .iter()
                 .map(|(topic_partition, offset)| (topic_partition, position(offset))),
         )?;
+        // librdkafka's pause outlives the assignment: what was paused when it was lost would come back paused.
+        let unpaused = list_of(starts.keys().map(|it| (it, Offset::Invalid)))?;
+        self.consumer
+            .resume(&unpaused)
+            .map_err(|error| self.group_error("resuming", &error))?;
         let result = if self.is_cooperative() {
             self.consumer.incremental_assign(&list)
         } else {
@@ -146,6 +156,15 @@ impl Group {
             .map(|(topic_partition, _)| topic_partition.clone())
             .collect();
         self.pause(&parked)
+    }
+
+    /// What stays assigned while these come or go. Nothing under an eager protocol, which changes an assignment only as a whole.
+    pub fn retained(&self, changed: &[TopicPartition]) -> Vec<TopicPartition> {
+        if !self.is_cooperative() {
+            return Vec::new();
+        }
+        let stays = self.assigned.iter().filter(|it| !changed.contains(it));
+        stays.cloned().collect()
     }
 
     /// Answers a revocation: from here on others may own these.
@@ -172,46 +191,69 @@ impl Group {
         result.map_err(|error| self.group_error("giving back", &error))
     }
 
-    /// Takes topic partitions out of the assignment that are to be assigned again, at other offsets; an eager assignment is replaced as a whole, by `assign` itself.
+    /// Takes topic partitions out of the assignment that are to be assigned again, at other offsets; all of them under an eager protocol, whose assignment is one piece.
+    /// When this returns, their queues may be attached to lanes: librdkafka drops the forwarding of a queue when it stops its topic partition, and for good, since a queue
+    /// that was once forwarded by the application is not forwarded by a new assignment.
     pub fn take_back(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
-        if !self.is_cooperative() {
+        let taken: BTreeSet<TopicPartition> = if self.is_cooperative() {
+            let assigned = all.iter().filter(|it| self.assigned.contains(*it));
+            assigned.cloned().collect()
+        } else {
+            std::mem::take(&mut self.assigned)
+        };
+        if taken.is_empty() {
             return Ok(());
         }
-        let list = list_of(
-            all.iter()
-                .filter(|it| self.assigned.contains(*it))
-                .map(|it| (it, Offset::Invalid)),
-        )?;
-        all.iter().for_each(|it| {
-            self.assigned.remove(it);
-        });
-        if list.count() == 0 {
-            return Ok(());
-        }
-        self.consumer
-            .incremental_unassign(&list)
+        let result = if self.is_cooperative() {
+            self.assigned.retain(|it| !taken.contains(it));
+            let list = list_of(taken.iter().map(|it| (it, Offset::Invalid)))?;
+            self.consumer.incremental_unassign(&list)
+        } else {
+            self.consumer.unassign()
+        };
+        // librdkafka answers in order: once it tells the assignment, it has stopped what it was told to stop before.
+        result
+            .and_then(|()| self.consumer.assignment())
+            .map(drop)
             .map_err(|error| self.group_error("assigning again", &error))
     }
 
-    /// Lets paused topic partitions be fetched again, from these offsets. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
-    pub fn resume_at(&self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+    /// Lets paused topic partitions be fetched again, from these offsets, and answers those that cannot be sought yet: they stay paused and are to be tried again, since
+    /// they would go on wherever they stand. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
+    pub fn resume_at(
+        &self,
+        starts: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        if starts.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let list = list_of(
             starts
                 .iter()
                 .map(|(topic_partition, offset)| (topic_partition, Offset::Offset(*offset))),
         )?;
-        let resumed = list_of(
-            starts
-                .keys()
-                .map(|topic_partition| (topic_partition, Offset::Invalid)),
-        )?;
         // The seek comes first: between a resume and a seek, records of the old position would pass for the new one.
-        self.consumer
-            .seek_partitions(list, Duration::from_secs(0))
-            .map_err(|error| self.group_error("seeking", &error))?;
-        self.consumer
-            .resume(&resumed)
-            .map_err(|error| self.group_error("resuming", &error))
+        let sought = match self.consumer.seek_partitions(list, SEEK_LIMIT) {
+            Ok(sought) => sought,
+            Err(error) => {
+                tracing::debug!(%error, "topic partitions are not sought yet");
+                return Ok(starts.clone());
+            }
+        };
+        let done: BTreeSet<TopicPartition> = sought
+            .elements()
+            .iter()
+            .filter(|element| element.error().is_ok())
+            .map(|element| TopicPartition::new(element.topic(), element.partition()))
+            .collect();
+        let resumed = list_of(done.iter().map(|it| (it, Offset::Invalid)))?;
+        if !done.is_empty() {
+            self.consumer
+                .resume(&resumed)
+                .map_err(|error| self.group_error("resuming", &error))?;
+        }
+        let later = starts.iter().filter(|(it, _)| !done.contains(*it));
+        Ok(later.map(|(it, offset)| (it.clone(), *offset)).collect())
     }
 
     /// Stops fetching these; what was fetched is dropped.
@@ -297,9 +339,19 @@ fn group_config(kafka: &Kafka, shares: Shares) -> ClientConfig {
         "queued.max.messages.kbytes",
         shares.queue_kbytes.clamp(1, 2_097_151).to_string(),
     );
-    config.set("queued.min.messages", "1000000");
+    // Each message costs librdkafka a kibibyte that the bound above does not see. A full queue is looked at again soon: it is small, and the default is a second.
+    config.set("fetch.queue.backoff.ms", "5");
+    config.set(
+        "queued.min.messages",
+        shares.queue_messages.clamp(1, 10_000_000).to_string(),
+    );
     let response_bytes = shares.response_bytes.clamp(64 * 1024, 512 * 1024 * 1024);
     config.set("fetch.max.bytes", response_bytes.to_string());
+    // Only producers mind it, but librdkafka refuses a smaller response than this.
+    config.set(
+        "message.max.bytes",
+        response_bytes.min(1_000_000).to_string(),
+    );
     config.set(
         "fetch.message.max.bytes",
         shares
@@ -360,6 +412,7 @@ mod tests {
         };
         let shares = Shares {
             queue_kbytes: 1024,
+            queue_messages: 1000,
             topic_partition_bytes: 65_536,
             response_bytes: 1_048_576,
         };

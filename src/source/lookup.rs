@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::config::settings::Kafka;
@@ -72,10 +73,16 @@ impl Lookup {
     /// Who these topics are now, beyond their names.
     pub fn identities(&self, topics: &[String]) -> Result<BTreeMap<String, TopicIdentity>, Error> {
         let doing = || format!("asking for the ids of {}", topics.join(", "));
-        let ids = topic_ids(&self.consumer, topics, self.timeout).map_err(|error| match error {
-            Undescribed::Topic { topic, reason } => Error::Topic { topic, reason },
-            Undescribed::Unreachable(reason) => self.unreachable(doing(), reason),
-        })?;
+        let broker = self
+            .answering_broker(topics)
+            .map_err(|error| self.unreachable(doing(), words(&error)))?;
+        let ids =
+            topic_ids(&self.consumer, topics, broker, self.timeout).map_err(
+                |error| match error {
+                    Undescribed::Topic { topic, reason } => Error::Topic { topic, reason },
+                    Undescribed::Unreachable(reason) => self.unreachable(doing(), reason),
+                },
+            )?;
         let cluster_id = self.cluster_id().filter(|id| !id.is_empty());
         let identity = |(topic, topic_id)| {
             let identity = TopicIdentity {
@@ -85,6 +92,16 @@ impl Lookup {
             (topic, identity)
         };
         Ok(ids.into_iter().map(identity).collect())
+    }
+
+    /// A broker that answers now, by its id.
+    fn answering_broker(&self, topics: &[String]) -> KafkaResult<Option<i32>> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(topics.first().map(String::as_str), self.timeout)?;
+        // A broker is asked under no id of its own as long as only its address is known.
+        let answered = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
+        Ok(answered.or_else(|| metadata.brokers().first().map(|broker| broker.id())))
     }
 
     /// The topic's partitions, ascending.

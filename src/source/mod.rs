@@ -7,9 +7,11 @@ mod error;
 mod group;
 mod lookup;
 mod native;
+mod seam;
 
 pub use coordinates::Coordinates;
 pub use error::Error;
 pub use group::{Event, Group, Shares};
 pub use lookup::{Lookup, StartAt, Watermarks};
 pub use native::{Fetch, FetchError, LaneHandle, LaneQueue};
+pub use seam::{Fetches, Forwards, Member, Questions};

@@ -171,7 +171,7 @@ impl Layout {
     pub(crate) fn new_path(&self, values: &[Value]) -> String {
         let named: Vec<_> = self.partition_columns().zip(values).collect();
         let directory = placement::directory(named.into_iter());
-        format!("{directory}part-{}.zstd.parquet", self.clock.new_id())
+        format!("{directory}{}", new_name(&self.clock))
     }
 
     pub(crate) fn partition_values(&self, values: &[Value]) -> BTreeMap<String, Option<String>> {
@@ -197,7 +197,12 @@ impl Layout {
     }
 }
 
-fn properties() -> WriterProperties {
+/// A file's name that was never used and never will be (FILE-1).
+pub(crate) fn new_name(clock: &Clock) -> String {
+    format!("part-{}.zstd.parquet", clock.new_id())
+}
+
+pub(crate) fn properties() -> WriterProperties {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))

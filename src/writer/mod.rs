@@ -4,6 +4,7 @@ pub mod encode;
 pub mod error;
 pub mod layout;
 pub mod placement;
+pub mod rewrite;
 pub mod stats;
 pub mod upload;
 
@@ -11,6 +12,7 @@ pub use encode::{EncodedFile, Encoder};
 pub use error::Error;
 pub use layout::Layout;
 pub use placement::derived_fields;
+pub use rewrite::{RewriteLayout, Rewriter};
 pub use upload::upload;
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) const KEYS: &[Key] = &[
         Default::Value("{}"),
         "Further librdkafka properties, such as `security.protocol`, `sasl.*` and `ssl.*`. Those that Lakeward sets itself are refused with the key to use instead.",
     ),
-    Key::new("schema_registry", Kind::Section, Default::Absent, "The Confluent-compatible registry that knows the schemas of Avro values. Left out: no registry."),
+    Key::new("schema_registry", Kind::Section, Default::Absent, "The Confluent-compatible registry that knows the schemas of Avro, Protobuf and JSON records. Left out: no registry."),
     Key::new("schema_registry.url", Kind::Text, Default::Required, "Its base URL, `http://` or `https://`; may have a path.").example("http://localhost:8081"),
     Key::new("schema_registry.basic_auth", Kind::Section, Default::Absent, "HTTP basic authentication; or use `bearer_token`.")
         .example("{ username: \"${SR_USERNAME}\", password: \"${file:/run/secrets/schema_registry}\" }"),
@@ -38,9 +38,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("schema_registry.basic_auth.password", Kind::Secret, Default::Required, "The password.").example("\"${file:/run/secrets/schema_registry}\""),
     Key::new("schema_registry.bearer_token", Kind::Secret, Default::Absent, "A token for the `Authorization: Bearer` header; or use `basic_auth`.")
         .example("\"${SR_TOKEN}\""),
-    Key::new("schema_registry.tls", Kind::Later("mapping: ca, certificate, key"), Default::Absent, "A CA, and a client certificate with its key, for the registry.")
-        .example("{ ca: /etc/ssl/registry-ca.pem }")
-        .not_yet("add the CA to the system's trust store, which is used for `https://`, and authenticate with `basic_auth` or `bearer_token`"),
+    Key::new("schema_registry.tls", Kind::Section, Default::Absent, "Further TLS settings for an `https://` registry, beside the system's trust store.")
+        .example("{ ca: registry-ca.pem, certificate: lakeward.pem, key: lakeward.key }"),
+    Key::new("schema_registry.tls.ca", Kind::Text, Default::Absent, "A PEM file of certificate authorities to trust too; relative to this file.").example("registry-ca.pem"),
+    Key::new("schema_registry.tls.certificate", Kind::Text, Default::Absent, "A PEM file of the client's certificate chain; needs `key`.").example("lakeward.pem"),
+    Key::new("schema_registry.tls.key", Kind::Text, Default::Absent, "A PEM file of the client's private key; needs `certificate`.").example("lakeward.key"),
     Key::new("storage", Kind::Section, Default::Required, "Where the tables live."),
     Key::new("storage.url", Kind::Text, Default::Required, "The root of all tables: `file:///folder` or `s3://bucket/prefix`. `gs://` and `az://` are not built yet.")
         .example("s3://lake/bronze"),

@@ -9,69 +9,43 @@ const DAY_MS: u64 = 86_400_000;
 const FORMATS: &[Choice] = &[
     word("avro", "Avro binary."),
     word("json", "JSON text, one object a record."),
-    later(
+    word(
         "json_schema",
-        "JSON behind the registry's frame.",
-        "for unframed JSON use `json` with `value.schema.file` or `value.schema.ddl`",
+        "JSON behind the registry's frame, described by a JSON Schema.",
     ),
-    later("protobuf", "Protobuf.", "use `avro` or `json`"),
-    later(
+    word("protobuf", "Protobuf."),
+    word(
         "raw",
-        "The bytes as they are, in one binary column.",
-        "use `avro` or `json`",
+        "The bytes as they are, in one binary column `value`.",
     ),
-    later(
-        "string",
-        "The text as it is, in one string column.",
-        "use `avro` or `json`",
-    ),
+    word("string", "The text as it is, in one string column `value`."),
 ];
 
 const FRAMINGS: &[Choice] = &[
     word(
         "confluent",
-        "A zero byte and the schema id, four bytes, precede the value.",
+        "A zero byte and the schema id, four bytes, precede the value; for protobuf the message indexes too.",
+    ),
+    word(
+        "single_object",
+        "For avro: Avro's own marker and the fingerprint of the schema in `value.schema.file` precede the value.",
     ),
     word("none", "The value alone."),
 ];
 
 const UNKNOWN_FIELDS: &[Choice] = &[
-    later(
-        "rescue",
-        "Kept as JSON text in the column `_rescued`.",
-        "use `reject` or `ignore`",
-    ),
+    word("rescue", "Kept as JSON text in the column `_rescued`."),
     word("reject", "The record is rejected."),
     word("ignore", "The field is left out and counted."),
 ];
 
 const KEY_FORMATS: &[Choice] = &[
     word("none", "The key is not decoded."),
-    later(
-        "binary",
-        "As bytes.",
-        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
-    ),
-    later(
-        "string",
-        "As text.",
-        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
-    ),
-    later(
-        "avro",
-        "As Avro.",
-        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
-    ),
-    later(
-        "json_schema",
-        "As JSON behind the registry's frame.",
-        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
-    ),
-    later(
-        "protobuf",
-        "As Protobuf.",
-        "use `none`; `metadata.include: [key]` keeps the key's bytes in a column",
-    ),
+    word("binary", "As bytes."),
+    word("string", "As text."),
+    word("avro", "As Avro behind the registry's frame."),
+    word("json_schema", "As JSON behind the registry's frame."),
+    word("protobuf", "As Protobuf behind the registry's frame."),
 ];
 
 const METADATA: &[Choice] = &[
@@ -80,7 +54,10 @@ const METADATA: &[Choice] = &[
         "timestamp_type",
         "`create_time` or `log_append_time`, string.",
     ),
-    word("key", "The key's bytes, binary."),
+    word(
+        "key",
+        "The key: its bytes, binary, or what `key.format` makes of it.",
+    ),
     word(
         "headers",
         "The headers, `array<struct<key string, value binary>>`.",
@@ -178,7 +155,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "tables[].value.framing",
         Kind::Choice(FRAMINGS),
-        Default::Implied("confluent for avro where there is a schema_registry, else none"),
+        Default::Implied("confluent for json_schema, and for avro and protobuf where there is a schema_registry; else none"),
         "What precedes a value.",
     )
     .example("confluent"),
@@ -196,13 +173,18 @@ pub(super) const KEYS: &[Key] = &[
         "tables[].value.schema.file",
         Kind::Text,
         Default::Absent,
-        "An Avro schema (for avro with framing none) or a JSON Schema (for json); relative to this file.",
+        "An Avro schema (for avro with framing none or single_object), a JSON Schema (for json), or a `.proto` file, whose imports are looked up beside it (for protobuf with framing none); relative to this file.",
     )
     .example("orders.avsc"),
-    Key::new("tables[].value.schema.message", Kind::Later("text"), Default::Absent, "The message of a `.proto` file.")
-        .example("shop.Order")
-        .not_yet("Protobuf is not built either; use `avro` or `json`"),
-    Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Value("reject"), "For json: what a field without a column does."),
+    Key::new(
+        "tables[].value.schema.message",
+        Kind::Text,
+        Default::Absent,
+        "For protobuf: the full name of the message that is the value. Required with `file`; with `subject` it is the first message of the schema where it is left out.",
+    )
+    .example("shop.Order"),
+    Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Absent, "For json and json_schema: what a field without a column does; `rescue` where it is left out.")
+        .example("rescue"),
     Key::new("tables[].value.allow_lossy", Kind::Later("true or false"), Default::Absent, "Whether nanoseconds may be cut to microseconds.")
         .example("true")
         .not_yet("remove it, and write timestamps in micro- or milliseconds"),
@@ -210,7 +192,28 @@ pub(super) const KEYS: &[Key] = &[
         .example("utc")
         .not_yet("remove it, and write `timestamp-micros` or `timestamp-millis`"),
     Key::new("tables[].key", Kind::Section, Default::Implied("the defaults below"), "How keys are decoded."),
-    Key::new("tables[].key.format", Kind::Choice(KEY_FORMATS), Default::Value("none"), "The format of keys."),
+    Key::new(
+        "tables[].key.format",
+        Kind::Choice(KEY_FORMATS),
+        Default::Value("none"),
+        "The format of keys. A decoded key is the column `<prefix>key`; a key that cannot be decoded makes the record a bad one.",
+    ),
+    Key::new("tables[].key.schema", Kind::Section, Default::Absent, "Where the type of the key comes from; left out, from the subject `<topic>-key`.")
+        .example("{ subject: shop.orders-key }"),
+    Key::new(
+        "tables[].key.schema.subject",
+        Kind::Text,
+        Default::Implied("<topic>-key"),
+        "The registry's subject whose latest version gives the key's type; `{topic}` and `{table}` stand for the names. Needed when several topics feed the table.",
+    )
+    .example("shop.orders-key"),
+    Key::new(
+        "tables[].key.schema.message",
+        Kind::Text,
+        Default::Absent,
+        "For protobuf: the full name of the message that is the key; left out, the first of the schema.",
+    )
+    .example("shop.OrderKey"),
     Key::new(
         "tables[].start",
         Kind::Start,
@@ -232,9 +235,13 @@ pub(super) const KEYS: &[Key] = &[
         Default::Value("[]"),
         "Table partition columns: a column, or `name = transform(column)` with year, month, date, hour, bucket(n, column) or truncate(n, column), such as `day = date(ordered_at)`.",
     ),
-    Key::new("tables[].sort_by", Kind::Later("list of columns"), Default::Value("[]"), "The order of rows in compacted files.")
-        .example("[ordered_at]")
-        .not_yet("remove it; rows keep the order of their topic partition"),
+    Key::new(
+        "tables[].sort_by",
+        Kind::Texts,
+        Default::Value("[]"),
+        "The order of rows in compacted files: columns, ascending. As many rows as fit into maintenance's share of memory are sorted at a time.",
+    )
+    .example("[ordered_at]"),
     Key::new("tables[].metadata", Kind::Section, Default::Implied("the defaults below"), "The Kafka columns; topic, partition and offset are always there."),
     Key::new("tables[].metadata.prefix", Kind::Text, Default::Value("_kafka_"), "What their names begin with; letters, digits and `_`."),
     Key::new("tables[].metadata.include", Kind::Choices(METADATA), Default::Value("[timestamp]"), "Further ones, in this order."),
@@ -276,9 +283,15 @@ pub(super) const KEYS: &[Key] = &[
         "Delta table properties, set at creation: `delta.appendOnly`, `delta.checkpointInterval`, `delta.logRetentionDuration`, `delta.deletedFileRetentionDuration`, `delta.dataSkippingNumIndexedCols` and your own.",
     ),
     Key::new("tables[].maintenance", Kind::Section, Default::Implied("the defaults below"), "What keeps the table fast."),
-    Key::new("tables[].maintenance.compaction", Kind::Later("mapping: target_file_size, min_files, cold_after"), Default::Implied("{ target_file_size: 256MiB, min_files: 8, cold_after: 5m }"), "Merges small files.")
-        .example("{ target_file_size: 256MiB, min_files: 8, cold_after: 5m }")
-        .not_yet("remove it, and run an engine's OPTIMIZE, which may run beside the sink"),
+    Key::new("tables[].maintenance.compaction", Kind::Section, Default::Implied("the defaults below"), "Merges small files, beside ingest and other engines."),
+    Key::new("tables[].maintenance.compaction.target_file_size", Kind::Size(64 * KIB, 16 * GIB), Default::Value("256MiB"), "The size that merged files should have."),
+    Key::new("tables[].maintenance.compaction.min_files", Kind::Integer(2, 1000), Default::Value("8"), "How many files of one size are worth merging. More means fewer rewrites and more small files."),
+    Key::new(
+        "tables[].maintenance.compaction.cold_after",
+        Kind::Duration(100, 30 * DAY_MS),
+        Default::Value("5m"),
+        "Younger files are left alone; a table partition that is quiet for twelve times as long is merged to its end.",
+    ),
     Key::new(
         "tables[].maintenance.checkpoint_every_commits",
         Kind::Integer(1, 1_000_000),
@@ -286,10 +299,18 @@ pub(super) const KEYS: &[Key] = &[
         "Commits between two checkpoints of the Delta log.",
     )
     .example("100"),
-    Key::new("tables[].maintenance.log_retention", Kind::Later("duration"), Default::Implied("30d"), "How long entries of the Delta log are kept.")
-        .example("30d")
-        .not_yet("remove it; the sink deletes no log entry"),
-    Key::new("tables[].maintenance.vacuum", Kind::Later("mapping: older_than, interval"), Default::Implied("{ older_than: 7d, interval: 1d }"), "Deletes files that no version needs.")
-        .example("{ older_than: 7d, interval: 1d }")
-        .not_yet("remove it, and run an engine's VACUUM, which may run beside the sink"),
+    Key::new(
+        "tables[].maintenance.log_retention",
+        Kind::Duration(3_600_000, 3650 * DAY_MS),
+        Default::Value("30d"),
+        "How long entries of the Delta log are kept, by the store's time stamps; longer where the table's `delta.logRetentionDuration` says so.",
+    ),
+    Key::new("tables[].maintenance.vacuum", Kind::Section, Default::Implied("the defaults below"), "Deletes data files that no version needs, by the store's time stamps."),
+    Key::new(
+        "tables[].maintenance.vacuum.older_than",
+        Kind::Duration(3_600_000, 3650 * DAY_MS),
+        Default::Value("7d"),
+        "How long files stay that no newer version needs; at least 1h, and longer where the table's `delta.deletedFileRetentionDuration` says so.",
+    ),
+    Key::new("tables[].maintenance.vacuum.interval", Kind::Duration(60_000, 365 * DAY_MS), Default::Value("1d"), "How often."),
 ];

@@ -40,7 +40,7 @@ pub(crate) fn config(fields: &[Field], check: &mut Check<'_>, folder: &Path) -> 
     let name = root.text("name").and_then(|name| sink_name(name, findings));
     let limits = limits(&root, findings);
     let kafka = kafka::resolve(&root, name.as_deref(), findings);
-    let schema_registry = registry::resolve(&root, findings);
+    let schema_registry = registry::resolve(&root, folder, findings);
     let storage = storage::resolve(&root, findings);
     let http = http(&root, findings);
     let context = table::Context {

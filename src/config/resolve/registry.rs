@@ -1,23 +1,31 @@
 //! The `schema_registry` section.
 
+use std::path::Path;
+
 use url::Url;
 
 use crate::config::problem::Findings;
-use crate::config::resolve::complain_address;
+use crate::config::resolve::{complain, complain_address};
 use crate::config::section::{Section, Text};
-use crate::config::settings::{RegistryAuth, SchemaRegistry, Secret};
+use crate::config::settings::{RegistryAuth, RegistryTls, SchemaRegistry, Secret};
 
 /// The registry, where there is one; the outer `None` is one with a problem.
-pub(super) fn resolve(root: &Section, findings: &mut Findings) -> Option<Option<SchemaRegistry>> {
+pub(super) fn resolve(
+    root: &Section,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<Option<SchemaRegistry>> {
     if root.entry("schema_registry").is_none() {
         return Some(None);
     }
     let section = root.section("schema_registry")?;
     let url = section.text("url").and_then(|text| url(text, findings));
     let auth = auth(section, findings);
+    let tls = tls(section, folder, findings);
     Some(Some(SchemaRegistry {
         url: url?,
         auth: auth?,
+        tls: tls?,
     }))
 }
 
@@ -50,6 +58,41 @@ fn url(text: &Text, findings: &mut Findings) -> Option<Url> {
         return None;
     }
     Some(url)
+}
+
+fn tls(section: &Section, folder: &Path, findings: &mut Findings) -> Option<RegistryTls> {
+    let mut fine = true;
+    let mut file = |name: &str| {
+        let text = section.text(name)?;
+        if text.text.trim().is_empty() {
+            let complaint = "names no file; write its path, relative to this config";
+            complain(
+                text,
+                &format!("schema_registry.{name}"),
+                complaint,
+                findings,
+            );
+            fine = false;
+        }
+        Some(folder.join(&text.text))
+    };
+    let ca = file("tls.ca");
+    let (certificate, key) = (file("tls.certificate"), file("tls.key"));
+    for (one, other, present, absent) in [
+        ("certificate", "key", &certificate, &key),
+        ("key", "certificate", &key, &certificate),
+    ] {
+        if present.is_some() && absent.is_none() {
+            let entry = section.entry(&format!("tls.{one}"))?;
+            let message = format!("needs `schema_registry.tls.{other}` beside it");
+            findings.say(entry.place, &entry.path, message);
+            fine = false;
+        }
+    }
+    fine.then(|| RegistryTls {
+        ca,
+        identity: certificate.zip(key),
+    })
 }
 
 fn auth(section: &Section, findings: &mut Findings) -> Option<RegistryAuth> {

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use crate::config::partition;
 use crate::config::problem::{Findings, one_of, suggestion};
+use crate::config::resolve::value::Key;
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    ErrorMode, Flush, Metadata, MetadataColumn, OnChange, PartitionField, Start, Table, Tombstones,
+    ErrorMode, Flush, Maintenance, Metadata, MetadataColumn, OnChange, PartitionField, Start,
+    Table, Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -28,7 +30,8 @@ pub(super) fn resolve(
     let topics = topics(section, findings);
     let value = value::resolve(section, topics.as_deref(), context, findings);
     let partition_by = partition_by(section, findings);
-    let metadata = metadata(section, findings);
+    let key = value::key(section, topics.as_deref(), context, findings);
+    let metadata = metadata(section, key.as_ref(), findings);
     let properties = properties::resolve(section, findings);
     let flush = flush(section);
     let start = start(section);
@@ -55,6 +58,10 @@ pub(super) fn resolve(
         path: path?,
         topics: topics?,
         value: value?,
+        key: match key? {
+            Key::None | Key::Binary => None,
+            Key::Decoded(value) => Some(value),
+        },
         start: start?,
         target_lag: section.duration("target_lag")?,
         flush: flush?,
@@ -64,6 +71,12 @@ pub(super) fn resolve(
         errors: errors?,
         properties: properties?,
         checkpoint_every_commits: section.number("maintenance.checkpoint_every_commits"),
+        sort_by: section
+            .texts("sort_by")?
+            .iter()
+            .map(|text| text.text.clone())
+            .collect(),
+        maintenance: maintenance(section)?,
     })
 }
 
@@ -185,6 +198,17 @@ fn flush(section: &Section) -> Option<Flush> {
     })
 }
 
+fn maintenance(section: &Section) -> Option<Maintenance> {
+    Some(Maintenance {
+        target_file_bytes: section.number("maintenance.compaction.target_file_size")?,
+        min_files: section.number("maintenance.compaction.min_files")?,
+        cold_after: section.duration("maintenance.compaction.cold_after")?,
+        log_retention: section.duration("maintenance.log_retention")?,
+        vacuum_older_than: section.duration("maintenance.vacuum.older_than")?,
+        vacuum_interval: section.duration("maintenance.vacuum.interval")?,
+    })
+}
+
 fn partition_by(section: &Section, findings: &mut Findings) -> Option<Vec<PartitionField>> {
     let entry = section.entry("partition_by")?;
     let texts: &[Text] = section.texts("partition_by")?;
@@ -214,7 +238,8 @@ fn partition_by(section: &Section, findings: &mut Findings) -> Option<Vec<Partit
     fine.then_some(fields)
 }
 
-fn metadata(section: &Section, findings: &mut Findings) -> Option<Metadata> {
+/// The Kafka columns; a decoded key is one of them, wherever it is listed.
+fn metadata(section: &Section, key: Option<&Key>, findings: &mut Findings) -> Option<Metadata> {
     let prefix = section.text("metadata.prefix").filter(|prefix| {
         let fits = prefix.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !fits {
@@ -246,6 +271,10 @@ fn metadata(section: &Section, findings: &mut Findings) -> Option<Metadata> {
             );
         }
         include.push(column);
+    }
+    let has_key = matches!(key, Some(Key::Binary | Key::Decoded(_)));
+    if has_key && !include.contains(&MetadataColumn::Key) {
+        include.push(MetadataColumn::Key);
     }
     Some(Metadata {
         prefix: prefix?.text.clone(),

@@ -1,4 +1,6 @@
-//! How values are decoded: format, framing and where the columns come from, which must fit one another.
+//! How values and keys are decoded: format, framing and where the columns come from, which must fit one another.
+
+use std::path::PathBuf;
 
 use crate::config::ddl;
 use crate::config::problem::Findings;
@@ -14,69 +16,251 @@ pub(super) fn resolve(
     findings: &mut Findings,
 ) -> Option<Value> {
     let section = table.section("value")?;
-    match section.word("format")? {
-        "avro" => avro(
-            Parts {
-                table,
-                topics,
-                section,
-            },
-            context,
-            findings,
-        ),
+    let parts = Parts {
+        table,
+        topics,
+        section,
+        part: "value",
+    };
+    let format = section.word("format")?;
+    if !fits(section, format, findings) {
+        return None;
+    }
+    match format {
+        "avro" => avro(parts, context, findings),
         "json" => json(section, context, findings),
+        "json_schema" => json_schema(parts, context, findings),
+        "protobuf" => protobuf(parts, context, findings),
+        "raw" => Some(Value::Raw),
+        "string" => Some(Value::Text),
         _ => None,
     }
 }
 
-/// A table, its topics where they are right, and its section `value`.
+/// How keys become the column of the key.
+#[derive(Debug)]
+pub(super) enum Key {
+    /// They do not.
+    None,
+    /// As bytes.
+    Binary,
+    Decoded(Value),
+}
+
+/// How keys are decoded; always behind the registry's frame, where they have a schema.
+pub(super) fn key(
+    table: &Section,
+    topics: Option<&[String]>,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) -> Option<Key> {
+    let section = table.section("key")?;
+    let parts = Parts {
+        table,
+        topics,
+        section,
+        part: "key",
+    };
+    let format = section.word("format")?;
+    let mut fine = true;
+    if !matches!(format, "avro" | "json_schema" | "protobuf") {
+        let message = format!("is for keys with a schema, which `{format}` has not; remove it");
+        fine &= refuse(section, "schema.subject", &message, findings).is_none();
+    }
+    if format != "protobuf" {
+        let message = "is for protobuf; remove it";
+        fine &= refuse(section, "schema.message", message, findings).is_none();
+    }
+    if !fine {
+        return None;
+    }
+    match format {
+        "none" => return Some(Key::None),
+        "binary" => return Some(Key::Binary),
+        "string" => return Some(Key::Decoded(Value::Text)),
+        _ => {}
+    }
+    if !context.has_registry {
+        let place = section.entry("format")?.place;
+        let message =
+            format!("`{format}` needs a registry: write `schema_registry.url`, or use `binary`");
+        findings.say(place, &format!("{}.format", section.path), message);
+        return None;
+    }
+    let subject = subject(parts, findings)?;
+    Some(Key::Decoded(match format {
+        "avro" => Value::AvroConfluent { subject },
+        "json_schema" => Value::JsonConfluent {
+            subject,
+            unknown_fields: UnknownFields::Reject,
+        },
+        _ => Value::ProtobufConfluent {
+            subject,
+            message: message(section),
+        },
+    }))
+}
+
+/// A table, its topics where they are right, and its section `value` or `key`.
 #[derive(Debug, Clone, Copy)]
 struct Parts<'a> {
     table: &'a Section,
     topics: Option<&'a [String]>,
     section: &'a Section,
+    part: &'a str,
+}
+
+/// The keys that only some formats have, with what to do where another one has them.
+const KEYS_OF_FORMATS: &[(&str, &[&str], &str)] = &[
+    (
+        "schema.ddl",
+        &["json"],
+        "is for json; Avro and Protobuf need the schema they were written with: framing `confluent` with a registry, or `value.schema.file`",
+    ),
+    (
+        "schema.file",
+        &["avro", "json", "protobuf"],
+        "is for avro, json and protobuf; remove it",
+    ),
+    (
+        "schema.subject",
+        &["avro", "json_schema", "protobuf"],
+        "is for avro, json_schema and protobuf; the columns of json come from `value.schema.ddl` or `value.schema.file`",
+    ),
+    (
+        "schema.message",
+        &["protobuf"],
+        "is for protobuf; remove it",
+    ),
+    (
+        "unknown_fields",
+        &["json", "json_schema"],
+        "is for json; a value of another format has no fields without a name in its schema, so remove it",
+    ),
+    (
+        "framing",
+        &["avro", "json", "json_schema", "protobuf"],
+        "is for values with a schema; remove it",
+    ),
+];
+
+/// Whether every key that the person wrote is one of the format.
+fn fits(section: &Section, format: &str, findings: &mut Findings) -> bool {
+    let mut fine = true;
+    for (key, formats, message) in KEYS_OF_FORMATS {
+        // Values without a schema have no frame, and saying so is no mistake.
+        let is_no_frame = *key == "framing" && section.word("framing") == Some("none");
+        if !formats.contains(&format) && !is_no_frame {
+            fine &= refuse(section, key, message, findings).is_none();
+        }
+    }
+    fine
+}
+
+/// The framing, where it is one that the format has: what is written, else `implied`.
+fn framing(
+    section: &Section,
+    implied: &'static str,
+    known: &[&str],
+    hint: &str,
+    findings: &mut Findings,
+) -> Option<&'static str> {
+    let Some(entry) = section.entry("framing") else {
+        return Some(implied);
+    };
+    let word = section.word("framing")?;
+    if known.contains(&word) {
+        return Some(word);
+    }
+    if entry.origin == Origin::Shared {
+        return Some(implied);
+    }
+    findings.say(entry.place, &entry.path, format!("`{word}` {hint}"));
+    None
 }
 
 fn avro(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings) -> Option<Value> {
     let section = parts.section;
-    let ddl = refuse(
-        section,
-        "schema.ddl",
-        "is for json; Avro needs the schema it was written with: framing `confluent` with a registry, or `value.schema.file`",
-        findings,
-    );
-    let fields = section
-        .word("unknown_fields")
-        .filter(|word| *word == "ignore")
-        .and_then(|_| {
-            refuse(
-                section,
-                "unknown_fields",
-                "is for json; an Avro value has no unknown fields, so remove it",
-                findings,
-            )
-        });
-    if ddl.or(fields).is_some() {
-        return None;
-    }
-    let framed = match (section.word("framing"), section.entry("framing")) {
-        (Some(word), _) => word == "confluent",
-        (None, Some(_)) => return None,
-        (None, None) => context.has_registry,
-    };
-    if framed {
-        avro_framed(parts, context, findings)
-    } else {
-        avro_file(section, context, findings)
+    let implied = implied_framing(context);
+    let known = ["confluent", "single_object", "none"];
+    match framing(section, implied, &known, "", findings)? {
+        "confluent" => Some(Value::AvroConfluent {
+            subject: framed(parts, context, findings)?,
+        }),
+        "single_object" => Some(Value::AvroSingleObject {
+            file: avro_file(section, context, findings)?,
+        }),
+        _ => Some(Value::AvroFile {
+            file: avro_file(section, context, findings)?,
+        }),
     }
 }
 
-fn avro_framed(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings) -> Option<Value> {
-    let Parts {
-        table,
-        topics,
-        section,
-    } = parts;
+fn implied_framing(context: &Context<'_>) -> &'static str {
+    if context.has_registry {
+        "confluent"
+    } else {
+        "none"
+    }
+}
+
+fn json_schema(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings) -> Option<Value> {
+    let section = parts.section;
+    let hint = "is not for json_schema, whose values have the registry's frame; for unframed JSON use the format `json` with `value.schema.file` or `value.schema.ddl`";
+    framing(section, "confluent", &["confluent"], hint, findings)?;
+    let unknown_fields = unknown_fields(section);
+    if !context.has_registry && section.entry("framing").is_none() {
+        let place = section.entry("format")?.place;
+        let message = "`json_schema` needs a registry: write `schema_registry.url`, or use `json` with `value.schema.file`";
+        findings.say(
+            place,
+            &format!("{}.format", section.path),
+            message.to_owned(),
+        );
+        return None;
+    }
+    Some(Value::JsonConfluent {
+        subject: framed(parts, context, findings)?,
+        unknown_fields: unknown_fields?,
+    })
+}
+
+fn protobuf(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings) -> Option<Value> {
+    let section = parts.section;
+    let hint = "is for avro; write `confluent` or `none`";
+    let implied = implied_framing(context);
+    if framing(section, implied, &["confluent", "none"], hint, findings)? == "confluent" {
+        return Some(Value::ProtobufConfluent {
+            subject: framed(parts, context, findings)?,
+            message: message(section),
+        });
+    }
+    no_subject(section, findings)?;
+    let why = "Protobuf without a frame needs the schema it was written with; write `file: orders.proto` with `message: shop.Order`, or add a `schema_registry`";
+    let file = required_file(section, context, why, findings);
+    let message = message(section);
+    if message.is_none() && !section.is_written("schema.message") {
+        findings.say(
+            section.place,
+            &format!("{}.schema.message", section.path),
+            "is required and missing: write the full name of the value's message, such as `shop.Order`"
+                .to_owned(),
+        );
+    }
+    Some(Value::ProtobufFile {
+        file: file?,
+        message: message?,
+    })
+}
+
+fn message(section: &Section) -> Option<String> {
+    let message = section.text("schema.message")?.text.trim();
+    Some(message.trim_start_matches('.').to_owned())
+}
+
+/// The subject of framed values.
+fn framed(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings) -> Option<String> {
+    let section = parts.section;
     if !context.has_registry {
         let framing = section.entry("framing")?;
         let message = "`confluent` needs a registry: write `schema_registry.url`, or `framing: none` with `value.schema.file`";
@@ -87,6 +271,17 @@ fn avro_framed(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings)
     if refuse(section, "schema.file", file, findings).is_some() {
         return None;
     }
+    subject(parts, findings)
+}
+
+/// The subject whose latest version gives the columns.
+fn subject(parts: Parts<'_>, findings: &mut Findings) -> Option<String> {
+    let Parts {
+        table,
+        topics,
+        section,
+        part,
+    } = parts;
     let topic = topics.and_then(|topics| topics.first()).map(String::as_str);
     let many = topics.is_some_and(|topics| topics.len() > 1);
     let Some(subject) = section.text("schema.subject") else {
@@ -102,9 +297,7 @@ fn avro_framed(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings)
             );
             return None;
         }
-        return Some(Value::AvroConfluent {
-            subject: format!("{}-value", topic?),
-        });
+        return Some(format!("{}-{part}", topic?));
     };
     let path = format!("{}.schema.subject", section.path);
     let mut names = vec![("table", table.text("name")?.text.as_str())];
@@ -113,14 +306,11 @@ fn avro_framed(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings)
         names.push(("topic", topic?));
     }
     match expand(&subject.text, &names) {
-        Ok(subject) if !subject.trim().is_empty() => Some(Value::AvroConfluent { subject }),
+        Ok(subject) if !subject.trim().is_empty() => Some(subject),
         Ok(_) => {
-            complain(
-                subject,
-                &path,
-                "is empty; write the subject, or remove the line for `<topic>-value`",
-                findings,
-            );
+            let complaint =
+                format!("is empty; write the subject, or remove the line for `<topic>-{part}`");
+            complain(subject, &path, &complaint, findings);
             None
         }
         Err(complaint) => {
@@ -130,49 +320,53 @@ fn avro_framed(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings)
     }
 }
 
-fn avro_file(section: &Section, context: &Context<'_>, findings: &mut Findings) -> Option<Value> {
+fn no_subject(section: &Section, findings: &mut Findings) -> Option<()> {
     let subject = "is for framing `confluent`, which needs `schema_registry.url`; without a frame write `value.schema.file`";
-    if refuse(section, "schema.subject", subject, findings).is_some() {
-        return None;
+    match refuse(section, "schema.subject", subject, findings) {
+        Some(()) => None,
+        None => Some(()),
     }
-    let Some(file) = file(section, context, findings) else {
-        if !section.is_written("schema.file") {
-            let message = "is required and missing: Avro without a frame needs the schema it was written with; write `file: orders.avsc`, or add a `schema_registry`";
-            findings.say(
-                section.place,
-                &format!("{}.schema.file", section.path),
-                message.to_owned(),
-            );
-        }
-        return None;
-    };
-    Some(Value::AvroFile { file })
+}
+
+fn avro_file(section: &Section, context: &Context<'_>, findings: &mut Findings) -> Option<PathBuf> {
+    no_subject(section, findings)?;
+    let why = "Avro without a frame needs the schema it was written with; write `file: orders.avsc`, or add a `schema_registry`";
+    required_file(section, context, why, findings)
+}
+
+fn required_file(
+    section: &Section,
+    context: &Context<'_>,
+    why: &str,
+    findings: &mut Findings,
+) -> Option<PathBuf> {
+    let file = file(section, context, findings);
+    if file.is_none() && !section.is_written("schema.file") {
+        findings.say(
+            section.place,
+            &format!("{}.schema.file", section.path),
+            format!("is required and missing: {why}"),
+        );
+    }
+    file
+}
+
+fn unknown_fields(section: &Section) -> Option<UnknownFields> {
+    if section.entry("unknown_fields").is_none() {
+        return Some(UnknownFields::Rescue);
+    }
+    match section.word("unknown_fields")? {
+        "rescue" => Some(UnknownFields::Rescue),
+        "reject" => Some(UnknownFields::Reject),
+        "ignore" => Some(UnknownFields::Ignore),
+        _ => None,
+    }
 }
 
 fn json(section: &Section, context: &Context<'_>, findings: &mut Findings) -> Option<Value> {
-    if let Some(framing) = section
-        .entry("framing")
-        .filter(|_| section.word("framing") == Some("confluent"))
-        && framing.origin != Origin::Shared
-    {
-        let message = "`confluent` with `json` is the format `json_schema`, which is not built yet; remove it where values have no frame";
-        findings.say(framing.place, &framing.path, message.to_owned());
-    }
-    if refuse(
-        section,
-        "schema.subject",
-        "is for avro; JSON's columns come from `value.schema.ddl` or `value.schema.file`",
-        findings,
-    )
-    .is_some()
-    {
-        return None;
-    }
-    let unknown_fields = match section.word("unknown_fields") {
-        Some("reject") => Some(UnknownFields::Reject),
-        Some("ignore") => Some(UnknownFields::Ignore),
-        _ => None,
-    };
+    let hint = "with `json` is the format `json_schema`; use that, or remove it where values have no frame";
+    let framed = framing(section, "none", &["none"], hint, findings);
+    let unknown_fields = unknown_fields(section);
     let schema = match (section.entry("schema.ddl"), section.entry("schema.file")) {
         (Some(ddl), Some(file)) => {
             let (first, second) = if ddl.place <= file.place {
@@ -203,6 +397,7 @@ fn json(section: &Section, context: &Context<'_>, findings: &mut Findings) -> Op
             None
         }
     };
+    framed?;
     Some(Value::Json {
         schema: schema?,
         unknown_fields: unknown_fields?,
@@ -224,11 +419,7 @@ fn columns(section: &Section, findings: &mut Findings) -> Option<Vec<ddl::Column
     }
 }
 
-fn file(
-    section: &Section,
-    context: &Context<'_>,
-    findings: &mut Findings,
-) -> Option<std::path::PathBuf> {
+fn file(section: &Section, context: &Context<'_>, findings: &mut Findings) -> Option<PathBuf> {
     let text = section.text("schema.file")?;
     if text.text.trim().is_empty() {
         complain(

@@ -12,10 +12,13 @@ use crate::decode::reject::Code;
 use crate::decode::types::avro::{DURATION, Union, union};
 use crate::decode::types::{COLUMNS_MAX, DEPTH_MAX, width};
 
-/// The steps for a whole record.
+/// The steps for a whole value.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) record: Record,
+pub(crate) enum Plan {
+    /// A record, whose fields are columns.
+    Record(Record),
+    /// Anything else: one column.
+    Single(Step),
 }
 
 /// Why no record of a schema can become a row.
@@ -134,7 +137,19 @@ pub(crate) fn compile(
         steps: 0,
     };
     let record = compiler.record(members, columns, is_record)?;
-    Ok(Plan { record })
+    Ok(Plan::Record(record))
+}
+
+/// Compiles `schema`, whose root is no record, against one column.
+pub(crate) fn compile_single(schema: &Arc<Schema>, column: &DataType) -> Result<Plan, Refused> {
+    let mut compiler = Compiler {
+        schema,
+        open: Vec::new(),
+        path: Vec::new(),
+        depth: 0,
+        steps: 0,
+    };
+    compiler.step(&schema.root, column).map(Plan::Single)
 }
 
 fn refused(code: Code, path: &str, message: &str) -> Refused {

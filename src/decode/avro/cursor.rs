@@ -2,6 +2,7 @@
 //! schemas or columns.
 
 use crate::decode::reject::{Code, Fault, Outcome};
+use crate::decode::varint::{self, truncated, unzigzag};
 
 /// How many items one record may hold in arrays and maps whose items take no byte, such as nulls.
 const EMPTY_ITEMS_MAX: u64 = 65_536;
@@ -74,26 +75,8 @@ impl<'a> Cursor<'a> {
                 self.rest = rest;
                 Ok(unzigzag(u64::from(*byte)))
             }
-            _ => self.long_of_many_bytes(),
+            _ => varint::of_many_bytes(&mut self.rest).map(unzigzag),
         }
-    }
-
-    fn long_of_many_bytes(&mut self) -> Outcome<i64> {
-        let mut value = 0u64;
-        for (index, byte) in self.rest.iter().take(10).enumerate() {
-            if index == 9 && *byte > 1 {
-                return Err(Fault::new(
-                    Code::InvalidEncoding,
-                    "a number has more than 64 bits",
-                ));
-            }
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if *byte < 0x80 {
-                self.rest = self.rest.get(index + 1..).unwrap_or(&[]);
-                return Ok(unzigzag(value));
-            }
-        }
-        Err(truncated("a number"))
     }
 
     #[inline]
@@ -251,14 +234,4 @@ impl<'a> Cursor<'a> {
             Some(_) | None => Ok(()),
         }
     }
-}
-
-#[inline]
-fn unzigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
-}
-
-#[cold]
-fn truncated(what: &str) -> Box<Fault> {
-    Fault::new(Code::Truncated, format!("the value ends inside of {what}"))
 }

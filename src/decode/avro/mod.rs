@@ -4,6 +4,7 @@
 pub(crate) mod compile;
 mod cursor;
 mod decimal;
+pub(crate) mod fingerprint;
 pub(crate) mod run;
 pub(crate) mod schema;
 mod text;

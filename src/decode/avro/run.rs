@@ -12,7 +12,11 @@ const EXACT_MAX: u64 = 1 << 53;
 /// Appends one record, all of `bytes`, to the columns; gives the number of values that its arrays and maps became.
 pub(crate) fn run(plan: &Plan, bytes: &[u8], columns: &mut [Column]) -> Outcome<u64> {
     let mut cursor = Cursor::new(bytes);
-    record(&plan.record, &mut cursor, columns)?;
+    match (plan, columns) {
+        (Plan::Record(fields), columns) => record(fields, &mut cursor, columns)?,
+        (Plan::Single(step), [column]) => value(step, &mut cursor, column)?,
+        (Plan::Single(_), _) => return Err(uneven()),
+    }
     cursor.finish()
 }
 

@@ -103,7 +103,7 @@ impl<T: ArrowNativeType> Values<T> {
     where
         A: ArrowPrimitiveType<Native = T>,
     {
-        let values = ScalarBuffer::from(std::mem::take(&mut self.values));
+        let values = ScalarBuffer::from(renew(&mut self.values));
         Ok(Arc::new(
             PrimitiveArray::<A>::try_new(values, self.validity.finish())?
                 .with_data_type(data_type.clone()),
@@ -183,11 +183,8 @@ impl Bytes {
     }
 
     fn parts(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(
-            &mut self.offsets,
-            vec![0],
-        )));
-        (offsets, Buffer::from_vec(std::mem::take(&mut self.bytes)))
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(renew_offsets(&mut self.offsets)));
+        (offsets, Buffer::from_vec(renew(&mut self.bytes)))
     }
 
     pub(super) fn finish_text(&mut self) -> Result<ArrayRef, ArrowError> {
@@ -207,6 +204,19 @@ impl Bytes {
             self.validity.finish(),
         )?))
     }
+}
+
+/// Takes what was built, and leaves room for as much again: the next batch is likely to be alike, and growing by doubling would copy it and leave half unused.
+fn renew<T>(built: &mut Vec<T>) -> Vec<T> {
+    let room = built.len().saturating_add(built.len() / 16);
+    std::mem::replace(built, Vec::with_capacity(room))
+}
+
+/// The same for offsets, which begin with a zero.
+pub(super) fn renew_offsets(built: &mut Vec<i32>) -> Vec<i32> {
+    let offsets = renew(built);
+    built.push(0);
+    offsets
 }
 
 /// The offset at `index`, or the last one.

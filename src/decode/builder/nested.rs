@@ -8,7 +8,7 @@ use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use super::leaf::{Bytes, offset};
+use super::leaf::{Bytes, offset, renew_offsets};
 use super::validity::Validity;
 use super::{Column, mismatch};
 use crate::decode::reject::{Code, Fault, Outcome, Shown};
@@ -112,6 +112,12 @@ impl List {
         Ok(())
     }
 
+    /// The index of the first item of the row under construction.
+    #[inline]
+    pub(crate) fn start(&self) -> usize {
+        offset(&self.offsets, self.offsets.len())
+    }
+
     pub(super) fn push_null(&mut self) {
         self.validity.append_null(self.len());
         self.offsets.push(self.offsets.last().copied().unwrap_or(0));
@@ -132,10 +138,7 @@ impl List {
     }
 
     pub(super) fn finish(&mut self, item: &FieldRef) -> Result<ArrayRef, ArrowError> {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(
-            &mut self.offsets,
-            vec![0],
-        )));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(renew_offsets(&mut self.offsets)));
         let values = self.item.finish(item.data_type())?;
         Ok(Arc::new(ListArray::try_new(
             Arc::clone(item),
@@ -237,10 +240,7 @@ impl Map {
         let Some(value) = fields.get(1) else {
             return Err(mismatch(entries.data_type()));
         };
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(
-            &mut self.offsets,
-            vec![0],
-        )));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(renew_offsets(&mut self.offsets)));
         let arrays = vec![
             self.keys.finish_text()?,
             self.values.finish(value.data_type())?,

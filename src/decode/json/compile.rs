@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use arrow::datatypes::{DataType, Fields};
 use serde_json::Value;
 
+use crate::config::settings::UnknownFields;
 use crate::decode::builder::map_value;
 use crate::decode::types::Refusal;
 use crate::decode::types::json::{Member, Numbers, Shape};
@@ -13,6 +14,26 @@ use crate::decode::types::width;
 
 /// Up to how many fields a walk over all of them is quicker than a hash.
 const LISTED_MAX: usize = 32;
+
+/// The column that keeps fields without a column of their own.
+pub(crate) const RESCUED: &str = "_rescued";
+
+/// The steps for a whole value.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) root: Root,
+    pub(crate) unknown_fields: UnknownFields,
+    /// The place of the column for rescued fields.
+    pub(crate) rescued: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Root {
+    /// An object, whose fields are columns.
+    Object(Object),
+    /// Anything else: one column.
+    Single(Step),
+}
 
 /// How the fields of an object reach the columns.
 #[derive(Debug)]
@@ -81,8 +102,49 @@ impl Object {
     }
 }
 
+/// Compiles the shape of an object against the table's columns, of which `is_record` says whether records may fill them.
+pub(crate) fn compile_root(
+    shape: &Shape,
+    columns: &Fields,
+    is_record: &dyn Fn(&str) -> bool,
+    unknown_fields: UnknownFields,
+) -> Result<Plan, Refusal> {
+    let Shape::Struct(members) = shape else {
+        return Err(Refusal::new("the schema is not an object"));
+    };
+    let is_rescued = |name: &str| unknown_fields == UnknownFields::Rescue && name == RESCUED;
+    let rescued = columns
+        .iter()
+        .position(|column| is_rescued(column.name()) && *column.data_type() == DataType::Utf8);
+    if unknown_fields == UnknownFields::Rescue && rescued.is_none() {
+        return Err(
+            Refusal::new("the table needs it as string (value.unknown_fields: rescue)")
+                .under(RESCUED),
+        );
+    }
+    let takes = |name: &str| is_record(name) && !is_rescued(name);
+    Ok(Plan {
+        root: Root::Object(compile(members, columns, &takes)?),
+        unknown_fields,
+        rescued,
+    })
+}
+
+/// Compiles a shape against one column.
+pub(crate) fn compile_single(
+    shape: &Shape,
+    column: &DataType,
+    unknown_fields: UnknownFields,
+) -> Result<Plan, Refusal> {
+    Ok(Plan {
+        root: Root::Single(compile_value(shape, column)?),
+        unknown_fields,
+        rescued: None,
+    })
+}
+
 /// Compiles declared fields against the table's columns, of which `is_record` says whether records may fill them.
-pub(crate) fn compile(
+fn compile(
     members: &[Member],
     columns: &Fields,
     is_record: &dyn Fn(&str) -> bool,

@@ -3,5 +3,6 @@
 
 pub(crate) mod compile;
 mod number;
+mod rescue;
 pub(crate) mod run;
 mod scan;

@@ -5,9 +5,11 @@ use std::cell::Cell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
-use super::compile::{Field, Object, Step};
+use super::compile::{Field, Object, Plan, Root, Step};
 use super::number::{self, Inexact, Short};
+use super::rescue::Rescues;
 use super::scan::{Scanner, Text, unescape};
 use crate::config::settings::UnknownFields;
 use crate::decode::avro::fits;
@@ -28,26 +30,21 @@ struct Run<'a> {
     scanner: Scanner<'a>,
     unknown_fields: UnknownFields,
     ignored: u64,
+    rescues: Rescues<'a>,
     cells_left: u64,
 }
 
 /// What a record that was read has cost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Done {
-    /// Fields without a column.
+    /// Fields without a column that were left out.
     pub(crate) ignored: u64,
     /// Values that the record became.
     pub(crate) cells: u64,
 }
 
 /// Appends one record, all of `bytes`, to the columns, which hold `row` rows.
-pub(crate) fn run(
-    object: &Object,
-    unknown_fields: UnknownFields,
-    bytes: &[u8],
-    columns: &mut [Column],
-    row: usize,
-) -> Outcome<Done> {
+pub(crate) fn run(plan: &Plan, bytes: &[u8], columns: &mut [Column], row: usize) -> Outcome<Done> {
     // Most text is ASCII, for which this is the quicker check.
     if !bytes.is_ascii() {
         std::str::from_utf8(bytes).map_err(|error| {
@@ -59,18 +56,23 @@ pub(crate) fn run(
     }
     let mut run = Run {
         scanner: Scanner::new(bytes),
-        unknown_fields,
+        unknown_fields: plan.unknown_fields,
         ignored: 0,
+        rescues: Rescues::default(),
         cells_left: CELLS_MAX,
     };
-    if run.scanner.peek() != Some(b'{') {
-        return Err(match run.scanner.peek() {
-            None => Fault::new(Code::EmptyPayload, "the value is only white space"),
-            Some(_) => run.scanner.mismatch("a JSON object"),
-        });
+    match (&plan.root, &mut *columns) {
+        (Root::Object(object), columns) => {
+            run.begin()?;
+            run.members(object, columns, row)?;
+        }
+        (Root::Single(step), [column]) => run.value(step, column)?,
+        (Root::Single(_), _) => return Err(uneven()),
     }
-    run.members(object, columns, row)?;
     run.scanner.finish()?;
+    if let Some(column) = plan.rescued.and_then(|place| columns.get_mut(place)) {
+        run.rescues.write(column)?;
+    }
     Ok(Done {
         ignored: run.ignored,
         cells: CELLS_MAX - run.cells_left,
@@ -78,6 +80,18 @@ pub(crate) fn run(
 }
 
 impl<'a> Run<'a> {
+    /// Refuses what is no object.
+    fn begin(&mut self) -> Outcome {
+        match self.scanner.peek() {
+            Some(b'{') => Ok(()),
+            None => Err(Fault::new(
+                Code::EmptyPayload,
+                "the value is only white space",
+            )),
+            Some(_) => Err(self.scanner.mismatch("a JSON object")),
+        }
+    }
+
     /// Reads an object, whose brace is next, into sibling columns that hold `row` values.
     fn members(&mut self, object: &Object, columns: &mut [Column], row: usize) -> Outcome {
         self.spend(object.cells)?;
@@ -99,8 +113,12 @@ impl<'a> Run<'a> {
                         .in_field(&field.name),
                 );
             }
+            let rescued = self.rescues.len();
             if let Err(fault) = self.value(&field.step, column) {
                 return Err(fault.in_field(&field.name));
+            }
+            if self.rescues.len() > rescued {
+                self.rescues.under(rescued, &field.name)?;
             }
         }
         self.scanner.close();
@@ -158,6 +176,14 @@ impl<'a> Run<'a> {
                     .map_err(|fault| fault.in_field(&shorten(&name)))?;
                 self.ignored += 1;
                 Ok(())
+            }
+            UnknownFields::Rescue => {
+                let text = self
+                    .scanner
+                    .any()
+                    .map_err(|fault| fault.in_field(&shorten(&name)))?;
+                self.spend(1)?;
+                self.rescues.push(&name, text)
             }
         }
     }
@@ -341,8 +367,12 @@ impl<'a> Run<'a> {
         self.scanner.open()?;
         let mut index = 0;
         while self.scanner.has_next(b']', index == 0)? {
+            let rescued = self.rescues.len();
             if let Err(fault) = self.value(item, &mut column.item) {
                 return Err(fault.at_index(index));
+            }
+            if self.rescues.len() > rescued {
+                self.rescues.under(rescued, &format!("[{index}]"))?;
             }
             index += 1;
         }
@@ -357,8 +387,13 @@ impl<'a> Run<'a> {
             is_first = false;
             let name = self.scanner.name()?;
             column.keys.push(&name)?;
+            let rescued = self.rescues.len();
             if let Err(fault) = self.value(step, &mut column.values) {
                 return Err(fault.at_key(&name));
+            }
+            if self.rescues.len() > rescued {
+                let key = format!("[{}]", Value::from(String::from_utf8_lossy(&name)));
+                self.rescues.under(rescued, &key)?;
             }
         }
         self.scanner.close();

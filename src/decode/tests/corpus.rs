@@ -1053,6 +1053,7 @@ fn a_frame_is_checked_before_the_registry_is_asked() {
     let settings = crate::config::settings::SchemaRegistry {
         url: "http://127.0.0.1:9/".parse().unwrap(),
         auth: crate::config::settings::RegistryAuth::None,
+        tls: Default::default(),
     };
     let registry = std::sync::Arc::new(
         crate::decode::Registry::connect(&settings, crate::clock::Clock::machine()).unwrap(),
@@ -1062,7 +1063,7 @@ fn a_frame_is_checked_before_the_registry_is_asked() {
     });
     let resolved = crate::decode::resolve(&json_table(), None).unwrap();
     let resolved = crate::decode::Resolved {
-        source: crate::decode::resolve::Source::Framed,
+        source: crate::decode::resolve::Source::Framed(crate::decode::resolve::Framing::Avro),
         ..resolved
     };
     let target = target(&resolved, &framed);

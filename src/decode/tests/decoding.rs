@@ -9,7 +9,7 @@ use super::support::*;
 use crate::clock::Clock;
 use crate::config::ddl::Type;
 use crate::config::settings::{ErrorMode, MetadataColumn, Tombstones, UnknownFields, Value};
-use crate::decode::{Decoder, Setup, metadata_fields, resolve};
+use crate::decode::{Decoder, Setup, resolve};
 
 fn id_decoder() -> Decoder {
     decoder(

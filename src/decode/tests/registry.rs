@@ -15,17 +15,17 @@ use crate::decode::{Error, Registry, resolve};
 use crate::error::Kind;
 
 const USER: &str = r#"{"type":"record","name":"User","fields":[{"name":"id","type":"long"}]}"#;
-const NOT_FOUND: &str = r#"{"error_code":40403,"message":"Schema not found"}"#;
+pub(super) const NOT_FOUND: &str = r#"{"error_code":40403,"message":"Schema not found"}"#;
 
 #[derive(Clone)]
-struct Reply {
+pub(super) struct Reply {
     status: u16,
     body: String,
     location: Option<String>,
     delay: Duration,
 }
 
-fn reply(status: u16, body: impl Into<String>) -> Reply {
+pub(super) fn reply(status: u16, body: impl Into<String>) -> Reply {
     Reply {
         status,
         body: body.into(),
@@ -38,7 +38,7 @@ fn schema_reply(schema: &str) -> Reply {
     reply(200, json!({ "schema": schema }).to_string())
 }
 
-struct Server {
+pub(super) struct Server {
     port: u16,
     requests: Arc<AtomicUsize>,
     /// The heads of the requests, for their paths and headers.
@@ -47,7 +47,7 @@ struct Server {
 
 impl Server {
     /// Answers each request by its path and by how many came before.
-    fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Server {
+    pub(super) fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (requests, heads) = (
@@ -79,10 +79,11 @@ impl Server {
                 .parse()
                 .unwrap(),
             auth: RegistryAuth::None,
+            tls: Default::default(),
         }
     }
 
-    fn client(&self, clock: &Clock) -> Arc<Registry> {
+    pub(super) fn client(&self, clock: &Clock) -> Arc<Registry> {
         Arc::new(
             Registry::with_timeout(
                 &self.settings("/"),
@@ -128,7 +129,7 @@ fn serve(
     );
 }
 
-fn framed(id: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn framed(id: u32, body: &[u8]) -> Vec<u8> {
     [&[0][..], &id.to_be_bytes(), body].concat()
 }
 
@@ -263,6 +264,7 @@ fn env_1_nobody_listening_is_unavailable() {
             .parse()
             .unwrap(),
         auth: RegistryAuth::None,
+        tls: Default::default(),
     };
     let registry = Registry::connect(&settings, Clock::machine()).unwrap();
     let error = registry.schema_by_id(1).unwrap_err();
@@ -476,4 +478,36 @@ fn a_subject_that_is_not_there_yet_is_waited_for() {
         resolve(&framed_table(), None).unwrap_err().kind(),
         Kind::Invalid
     );
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_refused_with_their_key() {
+    let server = Server::start(|_, _| reply(404, NOT_FOUND));
+    let directory = tempfile::tempdir().unwrap();
+    let garbage = directory.path().join("garbage.pem");
+    std::fs::write(&garbage, "garbage").unwrap();
+    let refused = |tls: crate::config::settings::RegistryTls| {
+        let settings = SchemaRegistry {
+            tls,
+            ..server.settings("/")
+        };
+        let error = Registry::connect(&settings, Clock::machine()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        error.to_string()
+    };
+    let missing = refused(crate::config::settings::RegistryTls {
+        ca: Some(directory.path().join("missing.pem")),
+        identity: None,
+    });
+    assert!(missing.contains("missing.pem (tls.ca)"), "{missing}");
+    let empty = refused(crate::config::settings::RegistryTls {
+        ca: Some(garbage.clone()),
+        identity: None,
+    });
+    assert!(empty.contains("holds no certificate"), "{empty}");
+    let unusable = refused(crate::config::settings::RegistryTls {
+        ca: None,
+        identity: Some((garbage.clone(), garbage)),
+    });
+    assert!(unusable.contains("(tls.certificate)"), "{unusable}");
 }

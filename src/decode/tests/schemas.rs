@@ -8,7 +8,7 @@ use serde_json::json;
 use super::support::*;
 use crate::config::ddl::Type;
 use crate::config::settings::{JsonSchemaSource, UnknownFields, Value};
-use crate::decode::{Error, Resolved, metadata_fields, resolve};
+use crate::decode::{Error, Resolved, resolve};
 use crate::error::Kind;
 
 fn resolve_avro(schema: &str) -> Result<Resolved, Error> {

@@ -278,6 +278,72 @@ fn avro_orders_are_decoded_at_speed() {
     measure("avro, 1 % truncated", &mut decoder, &values, Some(100));
 }
 
+const PROTO: &str = r#"syntax = "proto3"; package shop;
+enum Status { created = 0; paid = 1; shipped = 2; delivered = 3; cancelled = 4; }
+message Address { string street = 1; string city = 2; string zip = 3; double lat = 4; double lon = 5; }
+message Item { string sku = 1; int32 qty = 2; double price = 3; }
+message Order {
+  string order_id = 1; int64 customer_id = 2; Status status = 3; string currency = 4; int64 amount = 5; optional double discount = 6; int64 created_at = 7;
+  optional int64 updated_at = 8; int32 quantity = 9; double weight = 10; bool is_gift = 11; optional string note = 12; Address address = 13;
+  repeated Item items = 14; repeated string tags = 15;
+}"#;
+
+/// The order as a Protobuf message; the amount is its unscaled number.
+fn message(order: &Json, kind: &protox::prost_reflect::MessageDescriptor) -> Vec<u8> {
+    use protox::prost_reflect::prost::Message as _;
+    fill(order, kind).encode_to_vec()
+}
+
+fn fill(
+    value: &Json,
+    kind: &protox::prost_reflect::MessageDescriptor,
+) -> protox::prost_reflect::DynamicMessage {
+    use protox::prost_reflect::{DynamicMessage, Kind, Value};
+    fn one(value: &Json, kind: &Kind) -> Value {
+        match kind {
+            Kind::Enum(symbols) => {
+                let symbol = symbols.get_value_by_name(value.as_str().unwrap());
+                Value::EnumNumber(symbol.unwrap().number())
+            }
+            Kind::Message(inner) => Value::Message(fill(value, inner)),
+            Kind::Int64 => match value.as_str() {
+                Some(text) => Value::I64(text.replace('.', "").parse().unwrap()),
+                None => Value::I64(value.as_i64().unwrap()),
+            },
+            Kind::Int32 => Value::I32(value.as_i64().unwrap() as i32),
+            Kind::Double => Value::F64(value.as_f64().unwrap()),
+            Kind::Bool => Value::Bool(value.as_bool().unwrap()),
+            _ => Value::String(value.as_str().unwrap().to_owned()),
+        }
+    }
+    let mut message = DynamicMessage::new(kind.clone());
+    for field in kind.fields() {
+        let Some(value) = value.get(field.name()) else {
+            continue;
+        };
+        let value = match value.as_array() {
+            Some(items) => Value::List(items.iter().map(|item| one(item, &field.kind())).collect()),
+            None => one(value, &field.kind()),
+        };
+        message.set_field(&field, value);
+    }
+    message
+}
+
+#[test]
+fn protobuf_orders_are_decoded_at_speed() {
+    let schema = crate::decode::protobuf::Schema::parse(PROTO, Vec::new()).unwrap();
+    let kind = schema.message(Some("shop.Order")).unwrap();
+    let values: Vec<_> = orders().iter().map(|order| message(order, &kind)).collect();
+    let (_directory, table) = with_file(PROTO, |file| Value::ProtobufFile {
+        file,
+        message: "shop.Order".to_owned(),
+    });
+    let mut decoder = decoder(&table, None);
+    measure("protobuf", &mut decoder, &values, None);
+    measure("protobuf, 1 % truncated", &mut decoder, &values, Some(100));
+}
+
 #[test]
 fn json_orders_are_decoded_at_speed() {
     let kind = Type::Struct(columns());

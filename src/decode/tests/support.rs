@@ -17,7 +17,7 @@ use crate::config::settings::{
     ErrorMode, Flush, JsonSchemaSource, Metadata, MetadataColumn, OnChange, Start, Table,
     Tombstones, UnknownFields, Value,
 };
-use crate::decode::{Appended, Decoder, Registry, Resolved, Setup, metadata_fields, resolve};
+use crate::decode::{Appended, Decoder, Registry, Resolved, Setup, columns, resolve};
 use crate::model::offset::TopicPartition;
 use crate::model::record::{Coordinates, Records, TimestampType};
 
@@ -31,6 +31,7 @@ pub(super) fn table(value: Value) -> Table {
         path: "orders".to_owned(),
         topics: vec!["shop.orders".to_owned()],
         value,
+        key: None,
         start: Start::Earliest,
         target_lag: Duration::from_secs(60),
         flush: Flush {
@@ -46,6 +47,15 @@ pub(super) fn table(value: Value) -> Table {
         errors: ErrorMode::Skip,
         properties: BTreeMap::new(),
         checkpoint_every_commits: None,
+        sort_by: Vec::new(),
+        maintenance: crate::config::settings::Maintenance {
+            target_file_bytes: 1,
+            min_files: 2,
+            cold_after: Duration::ZERO,
+            log_retention: Duration::ZERO,
+            vacuum_older_than: Duration::ZERO,
+            vacuum_interval: Duration::ZERO,
+        },
     }
 }
 
@@ -75,12 +85,12 @@ pub(super) fn with_file(
 }
 
 pub(super) fn target(resolved: &Resolved, table: &Table) -> SchemaRef {
-    let fields = resolved.fields.iter().map(|field| field.as_ref().clone());
-    Arc::new(Schema::new(
-        fields
-            .chain(metadata_fields(&table.metadata))
-            .collect::<Vec<Field>>(),
-    ))
+    Arc::new(Schema::new(resolved.columns(table)))
+}
+
+/// The Kafka columns of a table that leaves keys as they are.
+pub(super) fn metadata_fields(metadata: &Metadata) -> Vec<Field> {
+    columns::fields(metadata, None)
 }
 
 pub(super) fn decoder_for(

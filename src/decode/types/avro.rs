@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, Field, Fields};
 
-use super::{COLUMNS_MAX, DEPTH_MAX, Refusal, decimal, field, list, map, timestamp};
+use super::{COLUMNS_MAX, DEPTH_MAX, Refusal, Root, decimal, field, list, map, timestamp};
 use crate::decode::avro::schema::{FixedKind, Named, NamedKind, Node, Refused, Schema};
 
 /// What a union becomes, once nulls are set aside.
@@ -50,6 +50,23 @@ pub(crate) fn fields(schema: &Schema) -> Result<Fields, Refusal> {
             "the value's schema must be an Avro record with at least one field",
         )),
     }
+}
+
+/// The columns that a record schema becomes, or the one type of any other.
+pub(crate) fn root(schema: &Schema) -> Result<Root, Refusal> {
+    let named = schema.root.place().and_then(|place| schema.named(place));
+    if let Some(NamedKind::Record(members)) = named.map(|named| &named.kind)
+        && !members.is_empty()
+    {
+        return fields(schema).map(Root::Record);
+    }
+    let mut walk = Walk {
+        schema,
+        open: Vec::new(),
+        depth: 0,
+        columns: 0,
+    };
+    walk.data_type(&schema.root).map(Root::Single)
 }
 
 /// The shape of a union.

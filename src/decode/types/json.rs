@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, Field, Fields};
 
-use super::{Refusal, decimal, field, list, map, timestamp};
+use super::{Refusal, Root, decimal, field, list, map, timestamp};
 
 /// What a JSON value is declared to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,14 @@ pub(crate) fn fields(members: &[Member]) -> Result<Fields, Refusal> {
         .map(member)
         .collect::<Result<Vec<Field>, _>>()
         .map(Fields::from)
+}
+
+/// The columns that an object becomes, or the one type of any other shape.
+pub(crate) fn root(shape: &Shape) -> Result<Root, Refusal> {
+    if let Shape::Struct(members) = shape {
+        return fields(members).map(Root::Record);
+    }
+    data_type(shape).map(Root::Single)
 }
 
 fn member(member: &Member) -> Result<Field, Refusal> {

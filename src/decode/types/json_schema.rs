@@ -26,28 +26,67 @@ const REFUSED: &[&str] = &[
     "$recursiveRef",
 ];
 
-/// The fields of a JSON Schema whose root is an object with properties.
-pub(crate) fn members(text: &str) -> Result<Vec<Member>, Refusal> {
-    let root: Value = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(format!("the JSON Schema is not JSON: {error}")))?;
-    let mut walk = Walk {
-        root: &root,
-        open: Vec::new(),
-        depth: 0,
-        columns: 0,
-    };
-    let Shape::Struct(members) = walk.shape(&root)? else {
-        return Err(Refusal::new(
-            "the root of the JSON Schema must be an object with `properties`",
-        ));
-    };
-    Ok(members)
+/// A JSON Schema with the documents that it refers to by name.
+#[derive(Debug)]
+pub(crate) struct Document {
+    root: Value,
+    others: Vec<(String, Value)>,
+}
+
+impl Document {
+    /// Parses a schema and what it refers to, by the names that its `$ref` uses.
+    pub(crate) fn parse(text: &str, references: &[(String, String)]) -> Result<Document, String> {
+        let parse = |text: &str| {
+            serde_json::from_str::<Value>(text)
+                .map_err(|error| format!("the JSON Schema is not JSON: {error}"))
+        };
+        let others = references
+            .iter()
+            .map(|(name, text)| Ok((name.clone(), parse(text)?)))
+            .collect::<Result<_, String>>()?;
+        Ok(Document {
+            root: parse(text)?,
+            others,
+        })
+    }
+
+    fn named(&self, name: &str) -> Option<&Value> {
+        let is_it = |document: &Value| document.get("$id").and_then(Value::as_str) == Some(name);
+        let mut others = self.others.iter();
+        let found = others.find(|(other, document)| other == name || is_it(document));
+        let found = found.map(|(_, document)| document);
+        found.or(Some(&self.root).filter(|root| is_it(root)))
+    }
+
+    /// The shape of its values.
+    pub(crate) fn shape(&self) -> Result<Shape, Refusal> {
+        let mut walk = Walk {
+            document: self,
+            root: &self.root,
+            open: Vec::new(),
+            depth: 0,
+            columns: 0,
+        };
+        walk.shape(&self.root)
+    }
+}
+
+/// Refuses a shape that is no object with properties.
+pub(crate) fn of_object(shape: Shape) -> Result<Shape, Refusal> {
+    if matches!(shape, Shape::Struct(_)) {
+        return Ok(shape);
+    }
+    Err(Refusal::new(
+        "the root of the JSON Schema must be an object with `properties`",
+    ))
 }
 
 struct Walk<'a> {
+    document: &'a Document,
+    /// Where references without a document's name lead.
     root: &'a Value,
-    /// The references that enclose the place, where recursion ends.
-    open: Vec<&'a str>,
+    /// The references that enclose the place, where recursion ends: the document's address and the pointer.
+    open: Vec<(*const Value, &'a str)>,
     depth: usize,
     columns: usize,
 }
@@ -85,19 +124,31 @@ impl<'a> Walk<'a> {
     }
 
     fn reference(&mut self, reference: &'a str) -> Result<Shape, Refusal> {
-        let pointer = reference
-            .strip_prefix('#')
-            .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
-        let Some(target) = pointer.and_then(|pointer| self.root.pointer(pointer)) else {
+        let (name, pointer) = reference.split_once('#').unwrap_or((reference, ""));
+        let root = if name.is_empty() {
+            Some(self.root)
+        } else {
+            self.document.named(name)
+        };
+        let target = root.and_then(|root| {
+            let is_pointer = pointer.is_empty() || pointer.starts_with('/');
+            let target = root.pointer(pointer).filter(|_| is_pointer)?;
+            Some((root, target))
+        });
+        let Some((root, target)) = target else {
             return Err(Refusal::new(format!(
-                "the `$ref` {reference:?} does not lead to a place in the same file"
+                "the `$ref` {reference:?} does not lead to a place in the same file or in one of its references"
             )));
         };
-        if pointer == Some("") || self.open.contains(&reference) {
+        let place = (std::ptr::from_ref(root), pointer);
+        let is_whole = pointer.is_empty() && std::ptr::eq(root, &raw const self.document.root);
+        if is_whole || self.open.contains(&place) {
             return Ok(Shape::Any);
         }
-        self.open.push(reference);
+        self.open.push(place);
+        let outer = std::mem::replace(&mut self.root, root);
         let shape = self.shape(target)?;
+        self.root = outer;
         self.open.pop();
         Ok(shape)
     }

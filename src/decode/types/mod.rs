@@ -5,6 +5,8 @@ pub(crate) mod ddl;
 pub(crate) mod json;
 pub(crate) mod json_schema;
 pub(crate) mod names;
+pub(crate) mod page;
+pub(crate) mod protobuf;
 
 use std::sync::Arc;
 
@@ -45,6 +47,25 @@ impl Refusal {
         };
         self.path = format!("{step}{dot}{}", self.path);
         self
+    }
+}
+
+/// What the values of a schema become.
+#[derive(Debug, Clone)]
+pub(crate) enum Root {
+    /// Fields: a column each in a table, a struct in the column of a key.
+    Record(Fields),
+    /// One value of this type.
+    Single(DataType),
+}
+
+impl Root {
+    /// As the type of one column.
+    pub(crate) fn data_type(&self) -> DataType {
+        match self {
+            Root::Record(fields) => DataType::Struct(fields.clone()),
+            Root::Single(data_type) => data_type.clone(),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ async fn advance_to(store: &TableStore, clock: &Clock, number: i32, version: u64
 /// What a clean-up leaves of a log at version 9: a checkpoint and the last entry.
 async fn clean_up(store: &TableStore, clock: &Clock, objects: &Arc<dyn ObjectStore>) {
     advance_to(store, clock, 1, 9).await;
-    store.write_checkpoint().await.unwrap();
+    store.write_checkpoint(clock).await.unwrap();
     remove(objects, |name| {
         name.ends_with(".json") && name < "00000000000000000009.json"
     })
@@ -223,6 +223,26 @@ async fn a_base_that_only_a_checkpoint_stands_for_is_still_checked() {
         "replaced by another one",
     );
     assert_eq!(lake.second_opinion().await.0, 0);
+}
+
+#[tokio::test]
+async fn commit_2_an_old_checkpoint_does_not_stand_for_a_base_once_there_is_a_newer_one() {
+    let lake = Lake::new();
+    let store = rival(&lake);
+    lake.create().await;
+    advance_to(&store, &lake.clock, 1, 5).await;
+    store.write_checkpoint(&lake.clock).await.unwrap();
+    remove(&lake.inner(), |name| {
+        name.ends_with(".json") && name <= "00000000000000000005.json"
+    })
+    .await;
+    // Only the checkpoint of version 5 stands for this base, and it outlasts the entries behind it.
+    let mut table = lake.load().await;
+    assert_eq!(table.version(), 5);
+    clean_up(&store, &lake.clock, &lake.inner()).await;
+    let outcome = table.commit(&append(&[(0, 0, 10)], "a"), "shop").await;
+    assert_eq!(outcome, CommitOutcome::Committed(10));
+    assert_eq!(lake.second_opinion().await.2, [Some(10), Some(9)]);
 }
 
 #[tokio::test]

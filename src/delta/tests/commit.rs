@@ -339,7 +339,7 @@ async fn valid_through_is_carried_over_a_restart_and_between_instances() {
     assert_eq!(theirs.valid_through_ms(), Some(base + 20));
     ours.commit(&append(&[(0, 50, 90)], "c"), "shop").await;
     assert_eq!(ours.valid_through_ms(), Some(base + 20));
-    lake.table.write_checkpoint().await.unwrap();
+    lake.table.write_checkpoint(&lake.clock).await.unwrap();
     let mut later = lake.load().await;
     assert_eq!(later.valid_through_ms(), Some(base + 20));
     later.commit(&append(&[(1, 20, 70)], "d"), "shop").await;
@@ -368,7 +368,7 @@ fn everything_that_waits_can_be_spawned() {
         table.commit(&wanted, "shop").await;
         table.refresh().await.unwrap();
         table.begin_topics(&starts).await.unwrap();
-        lake.table.write_checkpoint().await.unwrap();
+        lake.table.write_checkpoint(&lake.clock).await.unwrap();
     });
     let store = Store::over(Url::parse("memory:///lake").unwrap(), lake.inner());
     check(store.probe(&lake.clock));

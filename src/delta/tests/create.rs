@@ -110,6 +110,29 @@ async fn a_directory_of_other_files_is_not_made_a_table() {
 }
 
 #[tokio::test]
+async fn a_topic_partition_that_another_instance_named_first_can_be_committed_by_whoever_gains_it()
+{
+    let lake = Lake::new();
+    let mut ours = lake.create().await;
+    let mut theirs = lake.load().await;
+    let starts = [start(&[(0, 7), (1, 7), (2, 7)])];
+    assert_eq!(
+        theirs.begin_topics(&starts).await.unwrap(),
+        CommitOutcome::Committed(1)
+    );
+    ours.refresh().await.unwrap();
+    check_superseded(
+        &ours.commit(&append(&[(2, 7, 8)], "a"), "shop").await,
+        "lakeward.sources changed",
+    );
+    ours.hand_out(&[]);
+    assert_eq!(
+        ours.commit(&append(&[(2, 7, 8)], "b"), "shop").await,
+        CommitOutcome::Committed(2)
+    );
+}
+
+#[tokio::test]
 async fn new_topic_partitions_begin_once_and_the_first_to_name_them_decides() {
     let lake = Lake::new();
     let mut ours = lake.create().await;

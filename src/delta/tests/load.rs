@@ -36,7 +36,7 @@ fn check_same(left: &Table, right: &Table) {
 async fn a_load_from_a_checkpoint_is_a_load_from_the_entries() {
     let lake = filled(50).await;
     let from_entries = lake.load().await;
-    assert_eq!(lake.table.write_checkpoint().await.unwrap(), 50);
+    assert_eq!(lake.table.write_checkpoint(&lake.clock).await.unwrap(), 50);
     check_same(&lake.load().await, &from_entries);
     for version in 0..50 {
         lake.delete(&entry(version)).await;
@@ -54,7 +54,7 @@ async fn a_load_from_a_checkpoint_is_a_load_from_the_entries() {
 #[tokio::test]
 async fn a_bad_last_checkpoint_costs_a_listing_and_no_more() {
     let lake = filled(12).await;
-    lake.table.write_checkpoint().await.unwrap();
+    lake.table.write_checkpoint(&lake.clock).await.unwrap();
     for version in 0..12 {
         lake.delete(&entry(version)).await;
     }
@@ -70,10 +70,10 @@ async fn a_bad_last_checkpoint_costs_a_listing_and_no_more() {
 #[tokio::test]
 async fn an_unreadable_checkpoint_gives_way_to_an_older_one_or_to_the_entries() {
     let lake = filled(10).await;
-    lake.table.write_checkpoint().await.unwrap();
+    lake.table.write_checkpoint(&lake.clock).await.unwrap();
     let mut table = lake.load().await;
     table.commit(&append(&[(0, 10, 11)], "x"), "shop").await;
-    lake.table.write_checkpoint().await.unwrap();
+    lake.table.write_checkpoint(&lake.clock).await.unwrap();
     let older = lake.bytes(&checkpoint(10)).await;
     let expect = lake.load().await;
     for damage in ["", "PAR1", &"x".repeat(5000)] {
@@ -107,7 +107,7 @@ async fn checkpoints_of_other_writers_are_read_in_all_their_forms() {
         r#"{"checkpointMetadata":{"version":10}}"#.to_owned(),
         r#"{"sidecar":{"path":"a.parquet","sizeInBytes":1,"modificationTime":1}}"#.to_owned(),
     ];
-    lake.table.write_checkpoint().await.unwrap();
+    lake.table.write_checkpoint(&lake.clock).await.unwrap();
     let bytes = lake
         .inner()
         .get(&Path::from(format!("lake/orders/{}", checkpoint(10))))
@@ -226,7 +226,7 @@ async fn a_thousand_topic_partitions_are_read_in_one_pass() {
     Table::create(&lake.table, &creation(), &[start(&offsets)], &lake.clock)
         .await
         .unwrap();
-    lake.table.write_checkpoint().await.unwrap();
+    lake.table.write_checkpoint(&lake.clock).await.unwrap();
     lake.delete(&entry(0)).await;
     let before = lake.faulty.requests();
     let table = lake.load().await;
@@ -241,15 +241,15 @@ async fn a_thousand_topic_partitions_are_read_in_one_pass() {
 #[tokio::test]
 async fn checkpoints_are_written_when_they_are_due_and_only_then() {
     let lake = filled(25).await;
-    let mut ours = Checkpoints::new(lake.table.clone(), Some(10), None);
-    let mut theirs = Checkpoints::new(lake.table.clone(), None, Some("10"));
+    let mut ours = Checkpoints::new(lake.table.clone(), lake.clock.clone(), Some(10), None);
+    let mut theirs = Checkpoints::new(lake.table.clone(), lake.clock.clone(), None, Some("10"));
     assert_eq!(ours.checkpoint_if_due(9).await.unwrap(), None);
     assert_eq!(ours.checkpoint_if_due(10).await.unwrap(), Some(25));
     assert_eq!(ours.checkpoint_if_due(25).await.unwrap(), None);
     assert_eq!(theirs.checkpoint_if_due(25).await.unwrap(), None);
     assert_eq!(lake.table.newest_checkpoint().await.unwrap(), Some(25));
     assert!(lake.exists(0).await, "no log is cleaned up");
-    lake.table.write_checkpoint().await.unwrap();
+    lake.table.write_checkpoint(&lake.clock).await.unwrap();
 }
 
 #[tokio::test]

@@ -37,6 +37,9 @@ pub struct FetchError {
     pub offset_out_of_range: bool,
 }
 
+/// The most that is set aside for a run before its bytes are seen.
+const ROOM_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// One lane's queue, to which the queues of its topic partitions are forwarded. Messages of a topic partition whose assignment or position has changed since are
 /// dropped by librdkafka itself.
 pub struct LaneQueue {
@@ -44,6 +47,8 @@ pub struct LaneQueue {
     slots: Vec<*mut sys::rd_kafka_message_t>,
     with_headers: bool,
     last_topic: Arc<str>,
+    /// Bytes of the longest run of the last poll that brought any, per record: what the next one is likely to need.
+    record_bytes: usize,
 }
 
 /// Forwards topic partitions to a lane's queue.
@@ -106,6 +111,7 @@ impl LaneQueue {
             slots: vec![null_mut(); batch.max(1)],
             with_headers,
             last_topic: Arc::from(""),
+            record_bytes: 0,
         })
     }
 
@@ -137,16 +143,24 @@ impl LaneQueue {
             };
             // SAFETY: see above.
             unsafe {
-                self.take(slot.as_ref(), &mut runs);
+                self.take(slot.as_ref(), taken - index, &mut runs);
                 sys::rd_kafka_message_destroy(slot.as_ptr());
             }
+        }
+        if let Some(longest) = runs.iter().max_by_key(|run| run.records.len()) {
+            self.record_bytes = longest.records.payload_bytes() / longest.records.len().max(1);
         }
         runs
     }
 
     #[expect(unsafe_code, reason = "reads a message that librdkafka owns")]
     // SAFETY: the caller passes a message that is valid during the call.
-    unsafe fn take(&mut self, message: &sys::rd_kafka_message_t, runs: &mut Vec<Fetch>) {
+    unsafe fn take(
+        &mut self,
+        message: &sys::rd_kafka_message_t,
+        left: usize,
+        runs: &mut Vec<Fetch>,
+    ) {
         // SAFETY: a message from a consumer queue names its topic; the name lives as long as the topic object, which the message holds.
         let topic = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(message.rkt)) };
         if topic.to_bytes() != self.last_topic.as_bytes() {
@@ -164,7 +178,12 @@ impl LaneQueue {
                     topic: Arc::clone(&self.last_topic),
                     number: message.partition,
                 },
-                records: Records::default(),
+                // Messages come by topic partition, a fetch response's at a time: this run is likely to be the rest of the poll.
+                records: Records::with_room(
+                    left,
+                    left.saturating_mul(self.record_bytes + 16)
+                        .min(ROOM_BYTES_MAX),
+                ),
                 end: None,
                 error: None,
             });

@@ -24,11 +24,13 @@ pub(in crate::source) enum Undescribed {
     Unreachable(String),
 }
 
-/// The id of each topic as `kafka-topics --describe` spells it; `None` where the broker has none (before Kafka 2.8).
+/// The id of each topic as `kafka-topics --describe` spells it; `None` where the broker has none (before Kafka 2.8). Any broker can tell; librdkafka asks the controller,
+/// which may be away, unless it is told whom to ask.
 #[expect(unsafe_code, reason = "asks through librdkafka's admin calls")]
 pub(in crate::source) fn topic_ids(
     consumer: &Consumer,
     topics: &[String],
+    broker: Option<i32>,
     timeout: Duration,
 ) -> Result<BTreeMap<String, Option<String>>, Undescribed> {
     let names = topics
@@ -54,6 +56,14 @@ pub(in crate::source) fn topic_ids(
             refusal.as_mut_ptr(),
             refusal.len(),
         );
+        if let Some(broker) = broker {
+            sys::rd_kafka_AdminOptions_set_broker(
+                options,
+                broker,
+                refusal.as_mut_ptr(),
+                refusal.len(),
+            );
+        }
         let collection =
             sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         sys::rd_kafka_DescribeTopics(client, collection, options, queue);

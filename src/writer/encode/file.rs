@@ -115,6 +115,6 @@ impl OpenFile {
     }
 }
 
-pub(super) fn to_u64(bytes: usize) -> u64 {
+pub(crate) fn to_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }

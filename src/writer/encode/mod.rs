@@ -15,7 +15,9 @@ use crate::writer::placement::{Part, Value};
 use crate::writer::{Error, Layout};
 
 pub use file::EncodedFile;
-use file::{OpenFile, to_u64};
+use file::OpenFile;
+pub(crate) use file::to_u64;
+pub(crate) use segments::Segments;
 
 /// Rows are joined to batches of this size before they are encoded: smaller ones cost up to half as much again.
 const JOINED_ROWS_MIN: usize = 32 * 1024;
@@ -30,6 +32,7 @@ pub struct Encoder {
     finished: Vec<EncodedFile>,
     rows: u64,
     waiting_bytes: usize,
+    waiting_bytes_max: usize,
     writes: u64,
     has_failed: bool,
 }
@@ -53,9 +56,16 @@ impl Encoder {
             finished: Vec::new(),
             rows: 0,
             waiting_bytes: 0,
+            waiting_bytes_max: WAITING_BYTES_MAX,
             writes: 0,
             has_failed: false,
         }
+    }
+
+    /// Lets fewer bytes of rows wait to be joined, where memory is short.
+    pub fn waiting_at_most(mut self, bytes: usize) -> Self {
+        self.waiting_bytes_max = bytes.min(WAITING_BYTES_MAX);
+        self
     }
 
     /// Takes in rows of the layout's columns. After an error the encoder is spent.
@@ -87,7 +97,7 @@ impl Encoder {
 
     /// Encodes what waits, the largest first, when too much does.
     fn relieve(&mut self) -> Result<(), Error> {
-        if self.waiting_bytes <= WAITING_BYTES_MAX {
+        if self.waiting_bytes <= self.waiting_bytes_max {
             return Ok(());
         }
         let mut waiting: Vec<_> = self
@@ -98,7 +108,7 @@ impl Encoder {
             .collect();
         waiting.sort_unstable_by(|left, right| right.cmp(left));
         for (_, values) in waiting {
-            if self.waiting_bytes <= WAITING_BYTES_MAX / 2 {
+            if self.waiting_bytes <= self.waiting_bytes_max / 2 {
                 break;
             }
             self.encode(&values)?;

@@ -21,6 +21,12 @@ impl Segments {
         self.full_bytes + self.tail.capacity()
     }
 
+    /// Hands over the segments that are full.
+    pub(crate) fn take_full(&mut self) -> Vec<Bytes> {
+        self.full_bytes = 0;
+        mem::take(&mut self.full)
+    }
+
     /// The bytes in their order, none of them empty, each at most one segment long.
     pub(crate) fn into_bytes(mut self) -> Vec<Bytes> {
         if !self.tail.is_empty() {

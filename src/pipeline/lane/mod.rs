@@ -1,6 +1,9 @@
 //! A lane: the thread that owns some topic partitions from fetched records to sealed rows. Owns positions, decoders and what is not sealed yet; does no I/O but the
 //! polling of its queue (and the registry inside the decoder). Does not commit, and does not know the group.
 
+mod reading;
+mod table;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
@@ -8,24 +11,20 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::buffer::accumulator::{Accumulator, Part, Sealed};
+use crate::buffer::accumulator::{Accumulator, Sealed};
 use crate::clock::{Clock, Instant};
-use crate::decode::Decoder;
-use crate::model::batch::{RawBatch, Reject};
 use crate::model::epoch::Epoch;
-use crate::model::memory::{Permit, Pool};
-use crate::model::offset::{Span, TopicPartition};
-use crate::model::progress::{Advance, Counts};
+use crate::model::memory::Pool;
+use crate::model::offset::TopicPartition;
 use crate::pipeline::control::FromWorker;
+use crate::pipeline::lane::table::LaneTable;
 use crate::pipeline::share::{LaneState, Share};
 use crate::pipeline::status::Status;
-use crate::source::{Fetch, FetchError, LaneQueue};
+use crate::source::Fetches;
 use crate::writer::Encoder;
 
 /// Rows decoded before they become one batch: what the Parquet encoder likes best.
 const BATCH_ROWS: usize = 65_536;
-/// Rows that wait before an encoder is opened; fewer are merged over all lanes into one file at the flush.
-const ROWS_BEFORE_ENCODING: usize = 2 * BATCH_ROWS;
 /// How long a poll waits for records; also how late a command may be heard.
 const POLL: Duration = Duration::from_millis(20);
 /// How long a lane may wait for memory before it gives its topic partitions back to be paused.
@@ -40,6 +39,8 @@ pub(super) enum LaneCommand {
         epoch: Epoch,
         taken: SyncSender<()>,
     },
+    /// Say where each topic partition goes on. Final for those that were paused before.
+    Where(SyncSender<Vec<(TopicPartition, i64)>>),
     /// Drop everything under this epoch.
     EndEpoch(Epoch),
     /// Hand over what waits for the flush.
@@ -65,17 +66,30 @@ pub(super) struct Handed {
 pub(super) struct LaneContext {
     pub(super) number: usize,
     pub(super) pool: Pool,
+    /// The size at which decoded rows become a batch.
+    pub(super) batch_bytes: usize,
     pub(super) clock: Clock,
     pub(super) status: Status,
     pub(super) to_control: SyncSender<FromWorker>,
 }
 
-struct Lane {
+/// A lane between two steps.
+pub(super) struct Lane {
     ctx: LaneContext,
-    queue: LaneQueue,
+    queue: Box<dyn Fetches>,
+    commands: Receiver<LaneCommand>,
     tables: BTreeMap<String, LaneTable>,
     open: BTreeMap<TopicPartition, Open>,
     starved_since: Option<Instant>,
+}
+
+/// Whether a lane has more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It takes another step.
+    GoesOn,
+    /// It was told to end.
+    Ended,
 }
 
 struct Open {
@@ -83,49 +97,52 @@ struct Open {
     position: i64,
 }
 
-/// Why a table takes no more records for now, or for good.
-enum Stopped {
-    Parked(String),
-    Halted(String),
-}
+impl Lane {
+    /// A lane without topic partitions.
+    pub(super) fn new(
+        ctx: LaneContext,
+        queue: Box<dyn Fetches>,
+        commands: Receiver<LaneCommand>,
+    ) -> Lane {
+        Lane {
+            ctx,
+            queue,
+            commands,
+            tables: BTreeMap::new(),
+            open: BTreeMap::new(),
+            starved_since: None,
+        }
+    }
 
-struct LaneTable {
-    share: Arc<Share>,
-    epoch: Epoch,
-    decoder: Decoder,
-    accumulator: Accumulator,
-    encoder: Option<Encoder>,
-    permit: Permit,
-    halted: Option<String>,
-    displaced: Option<String>,
-}
+    /// Takes steps until it is told to end.
+    pub(super) fn run(mut self) {
+        while self.step() == Life::GoesOn {}
+    }
 
-/// Runs a lane until it is told to stop.
-pub(super) fn run(ctx: LaneContext, queue: LaneQueue, commands: &Receiver<LaneCommand>) {
-    let mut lane = Lane {
-        ctx,
-        queue,
-        tables: BTreeMap::new(),
-        open: BTreeMap::new(),
-        starved_since: None,
-    };
-    loop {
-        loop {
-            match commands.try_recv() {
-                Ok(LaneCommand::Stop) | Err(TryRecvError::Disconnected) => return,
-                Ok(command) => lane.obey(command),
-                Err(TryRecvError::Empty) => break,
+    /// Hears what it is told, then takes what one poll of its queue brings.
+    pub(super) fn step(&mut self) -> Life {
+        if self.hear() == Life::Ended {
+            return Life::Ended;
+        }
+        if self.has_memory() {
+            for fetch in self.queue.poll(POLL) {
+                self.take(fetch);
             }
         }
-        if lane.has_memory() {
-            for fetch in lane.queue.poll(POLL) {
-                lane.take(fetch);
+        Life::GoesOn
+    }
+
+    /// Obeys every command that waits.
+    pub(super) fn hear(&mut self) -> Life {
+        loop {
+            match self.commands.try_recv() {
+                Ok(LaneCommand::Stop) | Err(TryRecvError::Disconnected) => return Life::Ended,
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return Life::GoesOn,
             }
         }
     }
-}
 
-impl Lane {
     fn obey(&mut self, command: LaneCommand) {
         match command {
             LaneCommand::Open {
@@ -138,6 +155,13 @@ impl Lane {
                     self.begin(topic_partition, at, &share, &epoch);
                 }
                 if taken.try_send(()).is_err() {
+                    tracing::debug!("the control thread does not wait for this lane any more");
+                }
+            }
+            LaneCommand::Where(reply) => {
+                let open = self.open.iter();
+                let positions = open.map(|(it, open)| (it.clone(), open.position)).collect();
+                if reply.try_send(positions).is_err() {
                     tracing::debug!("the control thread does not wait for this lane any more");
                 }
             }
@@ -244,187 +268,6 @@ impl Lane {
         false
     }
 
-    fn take(&mut self, fetch: Fetch) {
-        let Some(open) = self.open.get(&fetch.topic_partition) else {
-            return;
-        };
-        let (name, position) = (open.table.clone(), open.position);
-        if let Some(error) = fetch.error {
-            self.fetch_failed(&name, &fetch.topic_partition, position, error);
-            return;
-        }
-        let from = fetch
-            .records
-            .iter_from(0)
-            .take_while(|record| record.at.offset < position)
-            .count();
-        let last = fetch
-            .records
-            .len()
-            .checked_sub(1)
-            .and_then(|index| fetch.records.get(index))
-            .map(|record| record.at.offset + 1);
-        let reached = last.max(fetch.end).unwrap_or(position).max(position);
-        let Ok(span) = Span::new(position, reached) else {
-            return;
-        };
-        if let Some(end) = fetch.end {
-            self.ctx.status.table(&name, |table| {
-                table
-                    .topic_partitions
-                    .entry(fetch.topic_partition.clone())
-                    .or_default()
-                    .end = Some(end)
-            });
-        }
-        if span.is_empty() {
-            return;
-        }
-        let Some(table) = self.tables.get(&name) else {
-            return;
-        };
-        let bytes = to_u64(fetch.records.size_bytes());
-        let permit = self.ctx.pool.hold(bytes);
-        table.share.counters.read(
-            to_u64(fetch.records.len()),
-            to_u64(fetch.records.payload_bytes()),
-        );
-        let raw = RawBatch {
-            epoch: table.epoch.clone(),
-            topic_partition: fetch.topic_partition,
-            span,
-            records: fetch.records,
-            permit,
-        };
-        self.decode(&name, &raw, from);
-    }
-
-    fn fetch_failed(
-        &mut self,
-        name: &str,
-        topic_partition: &TopicPartition,
-        position: i64,
-        error: FetchError,
-    ) {
-        if error.offset_out_of_range {
-            let reason = format!(
-                "offset {position} of {topic_partition} lies outside of its log ({}): nothing is skipped (OFF-7)",
-                error.reason
-            );
-            self.displace(name, reason);
-        } else {
-            self.park(
-                name,
-                format!("kafka does not deliver {topic_partition}: {}", error.reason),
-            );
-        }
-    }
-
-    /// Decodes a raw batch from index `from`, as far as it goes.
-    fn decode(&mut self, name: &str, raw: &RawBatch, mut from: usize) {
-        loop {
-            match self.decode_some(name, raw, from) {
-                Ok(taken) if taken == raw.records.len() => break,
-                Ok(taken) => from = taken,
-                Err(Stopped::Parked(reason)) => return self.park(name, reason),
-                Err(Stopped::Halted(reason)) => return self.halt(name, reason),
-            }
-        }
-        self.publish(name);
-    }
-
-    /// One call of the decoder and the accounts of it: the index that comes next.
-    fn decode_some(&mut self, name: &str, raw: &RawBatch, from: usize) -> Result<usize, Stopped> {
-        let now = self.ctx.clock.now();
-        let halted = |reason: &str| Stopped::Halted(reason.to_owned());
-        let table = self
-            .tables
-            .get_mut(name)
-            .ok_or_else(|| halted("its table is gone"))?;
-        let open = self
-            .open
-            .get_mut(&raw.topic_partition)
-            .ok_or_else(|| halted("its topic partition is closed"))?;
-        let mut appended = table
-            .decoder
-            .append(&raw.topic_partition, &raw.records, from);
-        if usize::try_from(appended.counts.polled()).ok() != appended.taken.checked_sub(from) {
-            return Err(Stopped::Halted(format!(
-                "{:?} do not account for the records of {} up to index {} (DEC-1); please report this",
-                appended.counts, raw.topic_partition, appended.taken
-            )));
-        }
-        let next = raw
-            .records
-            .get(appended.taken)
-            .map(|record| record.at.offset);
-        let span = Span::new(open.position, next.unwrap_or(raw.span.end()))
-            .map_err(|error| Stopped::Halted(error.to_string()))?;
-        table
-            .account(&raw.topic_partition, span, &appended.counts, now)
-            .map_err(Stopped::Halted)?;
-        open.position = span.end();
-        let taken = appended.taken;
-        let culprit = appended
-            .rejects
-            .pop_if(|reject| Some(reject.offset) == next);
-        let rejects: Vec<Reject> = appended.rejects.iter().chain(&culprit).cloned().collect();
-        if appended.ignored_fields > 0 {
-            self.ctx.status.table(name, |table| {
-                table.ignored_fields += appended.ignored_fields
-            });
-        }
-        self.note_rejects(name, &rejects);
-        if let Some(stalled) = appended.stalled {
-            return Err(Stopped::Parked(stalled.to_string()));
-        }
-        if let Some(culprit) = culprit {
-            return Err(Stopped::Halted(suspension(&culprit)));
-        }
-        let table = self
-            .tables
-            .get_mut(name)
-            .ok_or_else(|| halted("its table is gone"))?;
-        // A decoder that takes nothing is full: its rows make room.
-        if table.decoder.rows() >= BATCH_ROWS || (taken == from && next.is_some()) {
-            if table.decoder.rows() == 0 {
-                return Err(Stopped::Halted(format!(
-                    "the decoder does not get past {} offset {}",
-                    raw.topic_partition,
-                    span.end()
-                )));
-            }
-            table.cut().map_err(Stopped::Halted)?;
-        }
-        Ok(taken)
-    }
-
-    fn note_rejects(&self, name: &str, rejects: &[Reject]) {
-        if rejects.is_empty() {
-            return;
-        }
-        if let Some(table) = self.tables.get(name) {
-            rejects
-                .iter()
-                .for_each(|reject| table.share.counters.rejected(reject.code, 1));
-        }
-        self.ctx.status.rejected(name, rejects);
-        if let Some(reject) = rejects.first() {
-            tracing::warn!(
-                table = name,
-                topic = %reject.topic_partition.topic,
-                topic_partition = reject.topic_partition.number,
-                offset = reject.offset,
-                code = reject.code,
-                path = reject.path,
-                detail = reject.message,
-                more = rejects.len() - 1,
-                "records are rejected"
-            );
-        }
-    }
-
-    /// Hands over what waits, even if the table halted: what precedes the halt is good.
     fn seal(&mut self, name: &str, epoch: &Epoch) -> Option<Handed> {
         let table = self
             .tables
@@ -531,75 +374,6 @@ impl Lane {
     }
 }
 
-impl LaneTable {
-    fn account(
-        &mut self,
-        topic_partition: &TopicPartition,
-        span: Span,
-        counts: &Counts,
-        arrival: Instant,
-    ) -> Result<(), String> {
-        let mut advance = Advance::default();
-        advance
-            .extend(topic_partition, span, counts)
-            .map_err(|error| error.to_string())?;
-        let part = Part {
-            epoch: &self.epoch,
-            advance: &advance,
-            batch: None,
-            permit: None,
-            arrival,
-        };
-        self.accumulator
-            .push(part)
-            .map_err(|error| error.to_string())
-    }
-
-    fn take_rows(&mut self) -> Result<(), String> {
-        if self.decoder.rows() > 0 {
-            let batch = self.decoder.take().map_err(|error| error.to_string())?;
-            self.accumulator.push_batch(batch);
-        }
-        Ok(())
-    }
-
-    /// Makes a batch of the decoded rows, and encodes as soon as there is more than a small file's worth.
-    fn cut(&mut self) -> Result<(), String> {
-        self.take_rows()?;
-        if self.encoder.is_none() && self.accumulator.batch_rows() < ROWS_BEFORE_ENCODING {
-            return Ok(());
-        }
-        let encoder = self
-            .encoder
-            .get_or_insert_with(|| Encoder::new(Arc::clone(&self.share.plan.layout)));
-        for batch in self.accumulator.take_batches() {
-            encoder.write(&batch).map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-
-    fn held_bytes(&self) -> u64 {
-        let encoder = self.encoder.as_ref().map_or(0, Encoder::buffered_bytes);
-        to_u64(self.accumulator.batch_bytes() + self.decoder.size_bytes() + encoder)
-    }
-}
-
 fn to_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
-}
-
-fn suspension(reject: &Reject) -> String {
-    format!(
-        "record at topic `{}` partition {} offset {} cannot be decoded ({}{}): {}; mend it, or let it be counted and left out with errors.mode: skip",
-        reject.topic_partition.topic,
-        reject.topic_partition.number,
-        reject.offset,
-        reject.code,
-        if reject.path.is_empty() {
-            String::new()
-        } else {
-            format!(" at `{}`", reject.path)
-        },
-        reject.message
-    )
 }

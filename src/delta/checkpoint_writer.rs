@@ -1,0 +1,144 @@
+//! Writes a checkpoint aside, reads it back, compares it with a replay of the log that shares no code with its writer, and only then gives it its name and moves
+//! `_last_checkpoint` (H27). Owns that order; a checkpoint that differs is thrown away and said.
+
+use delta_kernel::Snapshot;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt as _, PutPayload};
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::delta::error::Error;
+use crate::delta::files::{Extent, FileList};
+use crate::delta::log::{self, CheckpointFile, CheckpointFiles};
+use crate::delta::open::TableStore;
+
+/// Where what is not proven yet lies: readers of Delta pass over names with an underscore, and it is outside of the log.
+pub(crate) const STAGING: &str = "_lakeward_staging";
+
+impl TableStore {
+    /// The version that `_last_checkpoint` names.
+    pub async fn newest_checkpoint(&self) -> Result<Option<u64>, Error> {
+        log::last_checkpoint(self).await
+    }
+
+    /// Writes a verified checkpoint of the newest version; answers that version. The log stays as it is. Blocks its thread for a while.
+    pub async fn write_checkpoint(&self, clock: &Clock) -> Result<u64, Error> {
+        let list = FileList::load(self, Extent::default()).await?;
+        let version = list.version();
+        let named = Path::from(format!(
+            "{}/{version:020}.checkpoint.parquet",
+            log::DIRECTORY
+        ));
+        if log::look(self, &named).await?.is_none() {
+            let staged = Path::from(format!("{STAGING}/{}.parquet", clock.new_id()));
+            let proven = self.prove(&staged, &list).await;
+            let published = match proven {
+                Ok(()) => self
+                    .objects()
+                    .rename(&staged, &named)
+                    .await
+                    .map_err(|error| self.failed("name a checkpoint", error)),
+                Err(error) => Err(error),
+            };
+            if published.is_err() {
+                // What failed first says more; what stays aside is vacuum's.
+                self.objects().delete(&staged).await.unwrap_or_default();
+            }
+            published?;
+        }
+        self.point_to(version, &named, &list).await?;
+        Ok(version)
+    }
+
+    /// Writes a checkpoint to `staged` and holds what can be read there against the replayed list.
+    async fn prove(&self, staged: &Path, list: &FileList) -> Result<(), Error> {
+        let version = list.version();
+        let failed = |error: delta_kernel::Error| self.failed("write a checkpoint", error);
+        let url = self
+            .url()
+            .join(staged.as_ref())
+            .map_err(|error| self.failed("write a checkpoint", error))?;
+        let engine = self.log().engine(None);
+        let snapshot = Snapshot::builder_for(self.url().clone())
+            .at_version(version)
+            .build(engine.as_ref())
+            .map_err(failed)?;
+        let writer = snapshot
+            .create_checkpoint_writer(engine.as_ref())
+            .map_err(failed)?;
+        let data = writer.checkpoint_data(engine.as_ref()).map_err(failed)?;
+        let rows = data.map(|batch| batch.and_then(|batch| batch.apply_selection_vector()));
+        engine
+            .parquet_handler()
+            .write_parquet_file(url, Box::new(rows))
+            .map_err(failed)?;
+        let Some(file) = log::look(self, staged).await? else {
+            return Err(self.failed("write a checkpoint", "the store does not show it"));
+        };
+        self.compare(version, file, list).await
+    }
+
+    async fn compare(
+        &self,
+        version: u64,
+        file: CheckpointFile,
+        list: &FileList,
+    ) -> Result<(), Error> {
+        let files = CheckpointFiles { parts: vec![file] };
+        let read_back = FileList::of_checkpoint(self, version, &files).await?;
+        match read_back.difference(list) {
+            None => Ok(()),
+            Some(reason) => Err(self.damaged(
+                version,
+                format!("its checkpoint is not what the log says ({reason}); it does not count"),
+            )),
+        }
+    }
+
+    /// Moves `_last_checkpoint` forward, never back.
+    async fn point_to(&self, version: u64, named: &Path, list: &FileList) -> Result<(), Error> {
+        if log::last_checkpoint(self)
+            .await?
+            .is_some_and(|hint| hint >= version)
+        {
+            return Ok(());
+        }
+        let size_bytes = log::look(self, named)
+            .await?
+            .map_or(0, |file| file.size_bytes);
+        let files = list.files().len();
+        let actions = files + list.txns.len() + 2;
+        let hint = json!({"version": version, "size": actions, "sizeInBytes": size_bytes, "numOfAddFiles": files});
+        self.objects()
+            .put(
+                &Path::from(format!("{}/_last_checkpoint", log::DIRECTORY)),
+                PutPayload::from(hint.to_string()),
+            )
+            .await
+            .map(|_| ())
+            .map_err(|error| self.failed("move _last_checkpoint", error))
+    }
+
+    /// Proves a checkpoint that anyone wrote by replaying the log up to it without it.
+    pub async fn verify_checkpoint(&self, version: u64) -> Result<(), Error> {
+        let listing = log::list(self, 0).await?;
+        let Some(all) = listing.checkpoints.get(&version) else {
+            return Err(self.damaged(version, "its checkpoint is not there"));
+        };
+        let extent = Extent {
+            through: Some(version),
+            checkpoint_below: Some(version),
+        };
+        let list = FileList::load(self, extent).await?;
+        for files in all {
+            let read = FileList::of_checkpoint(self, version, files).await?;
+            if let Some(reason) = read.difference(&list) {
+                return Err(self.damaged(
+                    version,
+                    format!("its checkpoint is not what the log says ({reason})"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}

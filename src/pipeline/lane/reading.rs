@@ -1,0 +1,215 @@
+//! From fetched records to decoded rows: what a fetch covers, how far the decoder goes with it, and what stops a table. Owns the positions' steps and the accounts of
+//! every record (DEC-1); does not poll.
+
+use crate::model::batch::{RawBatch, Reject};
+use crate::model::offset::{Span, TopicPartition};
+use crate::pipeline::lane::{BATCH_ROWS, Lane, to_u64};
+use crate::source::{Fetch, FetchError};
+
+/// Why a table takes no more records for now, or for good.
+enum Stopped {
+    Parked(String),
+    Halted(String),
+}
+
+impl Lane {
+    pub(super) fn take(&mut self, fetch: Fetch) {
+        let Some(open) = self.open.get(&fetch.topic_partition) else {
+            return;
+        };
+        let (name, position) = (open.table.clone(), open.position);
+        if let Some(error) = fetch.error {
+            self.fetch_failed(&name, &fetch.topic_partition, position, error);
+            return;
+        }
+        let from = fetch
+            .records
+            .iter_from(0)
+            .take_while(|record| record.at.offset < position)
+            .count();
+        let last = fetch
+            .records
+            .len()
+            .checked_sub(1)
+            .and_then(|index| fetch.records.get(index))
+            .map(|record| record.at.offset + 1);
+        let reached = last.max(fetch.end).unwrap_or(position).max(position);
+        let Ok(span) = Span::new(position, reached) else {
+            return;
+        };
+        if let Some(end) = fetch.end {
+            self.ctx.status.table(&name, |table| {
+                table
+                    .topic_partitions
+                    .entry(fetch.topic_partition.clone())
+                    .or_default()
+                    .end = Some(end)
+            });
+        }
+        if span.is_empty() {
+            return;
+        }
+        let Some(table) = self.tables.get(&name) else {
+            return;
+        };
+        let bytes = to_u64(fetch.records.size_bytes());
+        let permit = self.ctx.pool.hold(bytes);
+        table.share.counters.read(
+            to_u64(fetch.records.len()),
+            to_u64(fetch.records.payload_bytes()),
+        );
+        let raw = RawBatch {
+            epoch: table.epoch.clone(),
+            topic_partition: fetch.topic_partition,
+            span,
+            records: fetch.records,
+            permit,
+        };
+        self.decode(&name, &raw, from);
+    }
+
+    fn fetch_failed(
+        &mut self,
+        name: &str,
+        topic_partition: &TopicPartition,
+        position: i64,
+        error: FetchError,
+    ) {
+        if error.offset_out_of_range {
+            let reason = format!(
+                "offset {position} of {topic_partition} lies outside of its log ({}): nothing is skipped (OFF-7)",
+                error.reason
+            );
+            self.displace(name, reason);
+        } else {
+            self.park(
+                name,
+                format!("kafka does not deliver {topic_partition}: {}", error.reason),
+            );
+        }
+    }
+
+    /// Decodes a raw batch from index `from`, as far as it goes.
+    fn decode(&mut self, name: &str, raw: &RawBatch, mut from: usize) {
+        loop {
+            match self.decode_some(name, raw, from) {
+                Ok(taken) if taken == raw.records.len() => break,
+                Ok(taken) => from = taken,
+                Err(Stopped::Parked(reason)) => return self.park(name, reason),
+                Err(Stopped::Halted(reason)) => return self.halt(name, reason),
+            }
+        }
+        self.publish(name);
+    }
+
+    /// One call of the decoder and the accounts of it: the index that comes next.
+    fn decode_some(&mut self, name: &str, raw: &RawBatch, from: usize) -> Result<usize, Stopped> {
+        let now = self.ctx.clock.now();
+        let halted = |reason: &str| Stopped::Halted(reason.to_owned());
+        let table = self
+            .tables
+            .get_mut(name)
+            .ok_or_else(|| halted("its table is gone"))?;
+        let open = self
+            .open
+            .get_mut(&raw.topic_partition)
+            .ok_or_else(|| halted("its topic partition is closed"))?;
+        let mut appended = table
+            .decoder
+            .append(&raw.topic_partition, &raw.records, from);
+        if usize::try_from(appended.counts.polled()).ok() != appended.taken.checked_sub(from) {
+            return Err(Stopped::Halted(format!(
+                "{:?} do not account for the records of {} up to index {} (DEC-1); please report this",
+                appended.counts, raw.topic_partition, appended.taken
+            )));
+        }
+        let next = raw
+            .records
+            .get(appended.taken)
+            .map(|record| record.at.offset);
+        let span = Span::new(open.position, next.unwrap_or(raw.span.end()))
+            .map_err(|error| Stopped::Halted(error.to_string()))?;
+        table
+            .account(&raw.topic_partition, span, &appended.counts, now)
+            .map_err(Stopped::Halted)?;
+        open.position = span.end();
+        let taken = appended.taken;
+        let culprit = appended
+            .rejects
+            .pop_if(|reject| Some(reject.offset) == next);
+        let rejects: Vec<Reject> = appended.rejects.iter().chain(&culprit).cloned().collect();
+        if appended.ignored_fields > 0 {
+            self.ctx.status.table(name, |table| {
+                table.ignored_fields += appended.ignored_fields
+            });
+        }
+        self.note_rejects(name, &rejects);
+        if let Some(stalled) = appended.stalled {
+            return Err(Stopped::Parked(stalled.to_string()));
+        }
+        if let Some(culprit) = culprit {
+            return Err(Stopped::Halted(suspension(&culprit)));
+        }
+        let table = self
+            .tables
+            .get_mut(name)
+            .ok_or_else(|| halted("its table is gone"))?;
+        // A decoder that takes nothing is full: its rows make room.
+        let batch_bytes = self.ctx.batch_bytes;
+        if table.decoder.rows() >= BATCH_ROWS
+            || table.decoder.size_bytes() >= batch_bytes
+            || (taken == from && next.is_some())
+        {
+            if table.decoder.rows() == 0 {
+                return Err(Stopped::Halted(format!(
+                    "the decoder does not get past {} offset {}",
+                    raw.topic_partition,
+                    span.end()
+                )));
+            }
+            table.cut(batch_bytes).map_err(Stopped::Halted)?;
+        }
+        Ok(taken)
+    }
+
+    fn note_rejects(&self, name: &str, rejects: &[Reject]) {
+        if rejects.is_empty() {
+            return;
+        }
+        if let Some(table) = self.tables.get(name) {
+            rejects
+                .iter()
+                .for_each(|reject| table.share.counters.rejected(reject.code, 1));
+        }
+        self.ctx.status.rejected(name, rejects);
+        if let Some(reject) = rejects.first() {
+            tracing::warn!(
+                table = name,
+                topic = %reject.topic_partition.topic,
+                topic_partition = reject.topic_partition.number,
+                offset = reject.offset,
+                code = reject.code,
+                path = reject.path,
+                detail = reject.message,
+                more = rejects.len() - 1,
+                "records are rejected"
+            );
+        }
+    }
+}
+
+fn suspension(reject: &Reject) -> String {
+    format!(
+        "record at topic `{}` partition {} offset {} cannot be decoded ({}{}): {}; mend it, or let it be counted and left out with errors.mode: skip",
+        reject.topic_partition.topic,
+        reject.topic_partition.number,
+        reject.offset,
+        reject.code,
+        if reject.path.is_empty() {
+            String::new()
+        } else {
+            format!(" at `{}`", reject.path)
+        },
+        reject.message
+    )
+}

@@ -1,0 +1,84 @@
+//! One table's rows in one lane: decoded, in batches, in files that are being written; with the accounts of the spans they came from. Decides nothing.
+
+use std::sync::Arc;
+
+use crate::buffer::accumulator::{Accumulator, Part};
+use crate::clock::Instant;
+use crate::decode::Decoder;
+use crate::model::epoch::Epoch;
+use crate::model::memory::Permit;
+use crate::model::offset::{Span, TopicPartition};
+use crate::model::progress::{Advance, Counts};
+use crate::pipeline::lane::{BATCH_ROWS, to_u64};
+use crate::pipeline::share::Share;
+use crate::writer::Encoder;
+
+/// Rows that wait before an encoder is opened; fewer are merged over all lanes into one file at the flush.
+const ROWS_BEFORE_ENCODING: usize = 2 * BATCH_ROWS;
+
+pub(super) struct LaneTable {
+    pub(super) share: Arc<Share>,
+    pub(super) epoch: Epoch,
+    pub(super) decoder: Decoder,
+    pub(super) accumulator: Accumulator,
+    pub(super) encoder: Option<Encoder>,
+    pub(super) permit: Permit,
+    pub(super) halted: Option<String>,
+    pub(super) displaced: Option<String>,
+}
+
+impl LaneTable {
+    pub(super) fn account(
+        &mut self,
+        topic_partition: &TopicPartition,
+        span: Span,
+        counts: &Counts,
+        arrival: Instant,
+    ) -> Result<(), String> {
+        let mut advance = Advance::default();
+        advance
+            .extend(topic_partition, span, counts)
+            .map_err(|error| error.to_string())?;
+        let part = Part {
+            epoch: &self.epoch,
+            advance: &advance,
+            batch: None,
+            permit: None,
+            arrival,
+        };
+        self.accumulator
+            .push(part)
+            .map_err(|error| error.to_string())
+    }
+
+    pub(super) fn take_rows(&mut self) -> Result<(), String> {
+        if self.decoder.rows() > 0 {
+            let batch = self.decoder.take().map_err(|error| error.to_string())?;
+            self.accumulator.push_batch(batch);
+        }
+        Ok(())
+    }
+
+    /// Makes a batch of the decoded rows, and encodes as soon as there is more than a small file's worth.
+    pub(super) fn cut(&mut self, batch_bytes: usize) -> Result<(), String> {
+        self.take_rows()?;
+        if self.encoder.is_none()
+            && self.accumulator.batch_rows() < ROWS_BEFORE_ENCODING
+            && self.accumulator.batch_bytes() < 2 * batch_bytes
+        {
+            return Ok(());
+        }
+        let encoder = self.encoder.get_or_insert_with(|| {
+            Encoder::new(Arc::clone(&self.share.plan.layout)).waiting_at_most(2 * batch_bytes)
+        });
+        for batch in self.accumulator.take_batches() {
+            encoder.write(&batch).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        let encoder = self.encoder.as_ref().map_or(0, Encoder::buffered_bytes);
+        to_u64(self.accumulator.batch_bytes() + self.decoder.size_bytes() + encoder)
+    }
+}

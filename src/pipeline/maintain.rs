@@ -1,0 +1,111 @@
+//! Maintenance inside of the sidecar: one thread of its own for all tables, on the share of memory that the budget sets aside, giving way while ingest is busy. Owns
+//! whose turn it is; a table is maintained by whoever owns its lowest topic partition. What is done is maintenance's.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::buffer::budget::Budget;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delta::Store;
+use crate::maintenance::upkeep::{Task, Upkeep};
+use crate::maintenance::{Memory, Pace};
+use crate::metrics::Metrics;
+use crate::pipeline::error::Error;
+use crate::pipeline::share::Share;
+
+/// How often it is seen what is due.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the end of a process waits for what cannot be cut short.
+const END_MAX: Duration = Duration::from_secs(10);
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct Running {
+    pace: Pace,
+    thread: JoinHandle<()>,
+}
+
+struct Maintained {
+    share: Arc<Share>,
+    upkeep: Upkeep,
+}
+
+/// Starts the thread. It has connections of its own: what it waits for is not in the way of commits.
+pub(super) fn start(
+    config: &Config,
+    shares: Vec<Arc<Share>>,
+    clock: &Clock,
+    metrics: &Metrics,
+    budget: &Budget,
+) -> Result<Running, Error> {
+    let store = Store::open(&config.storage)?;
+    let memory = Memory::of(budget.maintenance.limit_bytes());
+    let mut tables = Vec::new();
+    for share in shares {
+        let settings = &share.plan.settings;
+        let upkeep = Upkeep::new(
+            settings,
+            store.table(&settings.path)?,
+            clock,
+            memory,
+            metrics.upkeep(&settings.name),
+        );
+        tables.push(Maintained { share, upkeep });
+    }
+    let rows = budget.rows.clone();
+    let pace = Pace::yielding(Arc::new(move || rows.used_bytes() > rows.limit_bytes() / 4));
+    let (mine, clock) = (pace.clone(), clock.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Bug(format!("no runtime for maintenance: {error}")))?;
+    let thread = std::thread::Builder::new()
+        .name("lakeward-upkeep".to_owned())
+        .spawn(move || runtime.block_on(turns(tables, &mine, &clock)))
+        .map_err(|error| Error::Bug(format!("no thread for maintenance: {error}")))?;
+    Ok(Running { pace, thread })
+}
+
+impl Running {
+    /// Ends it: what is half done is dropped, a checkpoint that is due is written.
+    pub(super) fn end(self, clock: &Clock) {
+        self.pace.stop();
+        let until = clock.now().after(END_MAX);
+        while !self.thread.is_finished() && clock.now() < until {
+            clock.sleep_blocking(Duration::from_millis(10));
+        }
+        if self.thread.is_finished() && self.thread.join().is_err() {
+            tracing::error!("maintenance ended in a panic; please report this");
+        }
+    }
+}
+
+async fn turns(mut tables: Vec<Maintained>, pace: &Pace, clock: &Clock) {
+    while !pace.is_stopped() {
+        for table in &mut tables {
+            table.turn(pace, &Task::ALL).await;
+        }
+        clock.sleep(TICK).await;
+    }
+    for table in &mut tables {
+        table.turn(pace, &[Task::Checkpoint]).await;
+    }
+}
+
+impl Maintained {
+    async fn turn(&mut self, pace: &Pace, tasks: &[Task]) {
+        if !self.share.owns_lowest() {
+            return;
+        }
+        let version = self.share.version.load(Ordering::SeqCst);
+        for task in self.upkeep.due(version) {
+            if tasks.contains(&task) {
+                // It says by itself what went wrong, and is due again.
+                drop(self.upkeep.run(task, pace).await);
+            }
+        }
+    }
+}

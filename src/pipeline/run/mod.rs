@@ -1,0 +1,277 @@
+//! The life of a run: probe, plan, join, turn until done or stopped, drain, leave. Owns threads and tasks; decides nothing about records.
+
+mod start;
+mod turns;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::clock::Clock;
+use crate::config::{Config, settings};
+use crate::decode::Registry;
+use crate::delta::Store;
+use crate::error::Kind;
+use crate::metrics::Metrics;
+use crate::model::epoch::Epoch;
+use crate::pipeline::error::Error;
+use crate::pipeline::plan::{self, Outside, Planned, back_off};
+use crate::pipeline::settle::{Accept, Settling};
+use crate::pipeline::status::{Status, TableState};
+use crate::source::Lookup;
+
+/// How long one question to Kafka may take.
+const QUESTION: Duration = Duration::from_secs(10);
+
+/// What was asked of a run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// End once the tables have committed what was there at the start.
+    pub until_caught_up: bool,
+    /// Only these tables; all when empty.
+    pub tables: Vec<String>,
+    /// How long a run that ends by itself waits for something that is away.
+    pub timeout: Duration,
+}
+
+/// Asks a run to drain and end.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    asked: Arc<AtomicBool>,
+    consuming: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// Seal, commit, leave the group, end.
+    pub fn drain(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether there may be something to drain: before it joins the group, a process may end at once.
+    pub fn is_consuming(&self) -> bool {
+        self.consuming.load(Ordering::SeqCst)
+    }
+
+    /// Whether that was asked.
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// What a run works with.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Time and ids.
+    pub clock: Clock,
+    /// Counters for the outside.
+    pub metrics: Arc<Metrics>,
+    /// The picture for the outside.
+    pub status: Status,
+    /// How the outside ends it.
+    pub stop: Stop,
+}
+
+/// Runs the sink on this thread until it is done or stopped. A suspended table ends a run that ends by itself; otherwise the others go on.
+pub fn run(
+    config: &Config,
+    options: &RunOptions,
+    surroundings: &Surroundings,
+) -> Result<(), Error> {
+    let tables = chosen(config, &options.tables)?;
+    for table in &tables {
+        surroundings.status.table(&table.name, |_| {});
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("lakeward-io")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Bug(format!("no runtime: {error}")))?;
+    let run = Run {
+        config,
+        options,
+        surroundings,
+        runtime: &runtime,
+    };
+    let result = run.whole(&tables);
+    // Blocking questions in flight must not hold the process: their answers are of no use any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+fn chosen(config: &Config, names: &[String]) -> Result<Vec<settings::Table>, Error> {
+    for name in names {
+        if !config.tables.iter().any(|table| table.name == *name) {
+            let known: Vec<&str> = config
+                .tables
+                .iter()
+                .map(|table| table.name.as_str())
+                .collect();
+            return Err(Error::UnknownTable {
+                name: name.clone(),
+                known: known.join(", "),
+            });
+        }
+    }
+    Ok(config
+        .tables
+        .iter()
+        .filter(|table| names.is_empty() || names.contains(&table.name))
+        .cloned()
+        .collect())
+}
+
+struct Run<'a> {
+    config: &'a Config,
+    options: &'a RunOptions,
+    surroundings: &'a Surroundings,
+    runtime: &'a Runtime,
+}
+impl Run<'_> {
+    fn whole(&self, tables: &[settings::Table]) -> Result<(), Error> {
+        let outside = self.outside()?;
+        let Some(()) = self.persist("the store", || {
+            let (store, clock) = (Arc::clone(&outside.store), outside.clock.clone());
+            self.runtime
+                .block_on(async move { store.probe(&clock).await })
+                .map_err(Error::from)
+        })?
+        else {
+            return Ok(());
+        };
+        let mut planned = Vec::new();
+        let mut suspended = Vec::new();
+        for table in tables {
+            match self.persist(&format!("table `{}`", table.name), || {
+                self.runtime.block_on(self.plan(&outside, table))
+            }) {
+                Ok(Some(done)) => planned.push(done),
+                Ok(None) => return Ok(()),
+                Err(Error::Suspended { tables: these }) if tables.len() > 1 => {
+                    for (name, reason) in &these {
+                        self.show_suspended(name, reason);
+                    }
+                    suspended.extend(these);
+                }
+                // Only what a person must look at in this table stops this table alone.
+                Err(error) if error.kind() == Kind::Corrupt && tables.len() > 1 => {
+                    let reason = error.to_string();
+                    self.show_suspended(&table.name, &reason);
+                    suspended.push((table.name.clone(), reason));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if planned.is_empty() {
+            return Err(Error::Suspended { tables: suspended });
+        }
+        let Some(started) = self.start(&outside, planned)? else {
+            return Ok(());
+        };
+        self.turns(started, suspended)
+    }
+
+    fn show_suspended(&self, name: &str, reason: &str) {
+        tracing::error!(table = name, reason, "table suspended");
+        self.surroundings.status.table(name, |status| {
+            status.state = TableState::Suspended(reason.to_owned())
+        });
+    }
+
+    /// A run that ends by itself must not take a recreated or truncated topic for one that is caught up: it settles every topic partition first, whoever owns it.
+    async fn plan(&self, outside: &Outside, table: &settings::Table) -> Result<Planned, Error> {
+        let mut planned = plan::plan(outside, table).await?;
+        if self.options.until_caught_up {
+            let settling = Settling {
+                table: &mut planned.table,
+                lookup: &outside.lookup,
+                settings: table,
+                app_name: &self.config.name,
+                clock: &outside.clock,
+                epoch: &Epoch::begin(0),
+                accept: Accept::ByConfig,
+                trouble: &|_| {},
+            };
+            settling.settle_at_start(&planned.topic_partitions).await?;
+        }
+        Ok(planned)
+    }
+
+    fn outside(&self) -> Result<Outside, Error> {
+        let clock = self.surroundings.clock.clone();
+        let registry = match &self.config.schema_registry {
+            Some(settings) => Some(Arc::new(
+                Registry::connect(settings, clock.clone()).map_err(|cause| Error::Decode {
+                    table: "schema_registry".to_owned(),
+                    cause,
+                })?,
+            )),
+            None => None,
+        };
+        Ok(Outside {
+            lookup: Arc::new(Lookup::new(
+                &self.config.kafka,
+                QUESTION.min(self.options.timeout),
+            )?),
+            registry,
+            store: Arc::new(Store::open(&self.config.storage)?),
+            clock,
+            record_bytes_max: self.config.limits.record_bytes,
+        })
+    }
+
+    /// Tries until it works: what is unavailable is waited for, with one sentence in the log; a run that ends by itself gives up after its timeout. `None` when stopped.
+    fn persist<T>(
+        &self,
+        what: &str,
+        mut attempt: impl FnMut() -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let clock = &self.surroundings.clock;
+        let since = clock.now();
+        for tries in 0u32.. {
+            if self.surroundings.stop.is_asked() {
+                return Ok(None);
+            }
+            match attempt() {
+                Ok(done) => {
+                    self.surroundings.status.set_trouble(None);
+                    return Ok(Some(done));
+                }
+                Err(error) if error.kind() == Kind::Unavailable => {
+                    let reason = error.to_string();
+                    if tries == 0 {
+                        tracing::warn!(what, detail = reason, "waiting for something outside");
+                    }
+                    self.surroundings.status.set_trouble(Some(reason.clone()));
+                    let waited = clock.now().since(since);
+                    if self.options.until_caught_up && waited >= self.options.timeout {
+                        return Err(Error::TimedOut {
+                            waited_s: waited.as_secs(),
+                            reason,
+                        });
+                    }
+                    let left = self.options.timeout.saturating_sub(waited);
+                    let patience = if self.options.until_caught_up {
+                        left
+                    } else {
+                        Duration::MAX
+                    };
+                    self.pause(back_off(tries).min(patience));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sleeps in short naps, so that a stop is heard.
+    fn pause(&self, duration: Duration) {
+        let clock = &self.surroundings.clock;
+        let until = clock.now().after(duration);
+        while clock.now() < until && !self.surroundings.stop.is_asked() {
+            clock.sleep_blocking(Duration::from_millis(50));
+        }
+    }
+}

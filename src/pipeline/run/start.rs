@@ -1,0 +1,162 @@
+//! Starts what a run consists of: joins the group, gives the lanes their threads and the flushers their tasks. Moves no record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use crate::buffer::budget::{Budget, Shape};
+use crate::pipeline::assembly::{Assembly, Parts, Targets, assemble};
+use crate::pipeline::control::Control;
+use crate::pipeline::error::Error;
+use crate::pipeline::lane::Lane;
+use crate::pipeline::maintain;
+use crate::pipeline::plan::{Outside, Planned};
+use crate::pipeline::run::Run;
+use crate::source::{Fetches, Forwards, Group, Shares};
+
+/// Everything that a drain must end, in order.
+pub(super) struct Started {
+    pub(super) control: Control,
+    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) targets: Option<Targets>,
+    pub(super) upkeep: maintain::Running,
+}
+
+fn start_lane(number: usize, lane: Lane) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new()
+        .name(format!("lakeward-lane-{number}"))
+        .spawn(move || lane.run())
+        .map_err(|error| Error::Bug(format!("no thread for a lane: {error}")))
+}
+
+/// What a lane reads, and what forwards topic partitions to it.
+type Ends = (Box<dyn Fetches>, Box<dyn Forwards>);
+
+fn lane_queues(group: &Group, lanes: usize, with_headers: bool) -> Result<Vec<Ends>, Error> {
+    let mut queues: Vec<Ends> = Vec::new();
+    for _ in 0..lanes {
+        let queue = group.lane_queue(with_headers)?;
+        let handle = queue.handle();
+        queues.push((Box::new(queue), Box::new(handle)));
+    }
+    Ok(queues)
+}
+
+impl Run<'_> {
+    pub(super) fn start(
+        &self,
+        outside: &Outside,
+        planned: Vec<Planned>,
+    ) -> Result<Option<Started>, Error> {
+        let Some(targets) = self.targets(outside, &planned)? else {
+            return Ok(None);
+        };
+        let lanes = self.config.limits.lanes.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        });
+        let budget = self.budget(&planned, lanes)?;
+        let group = self.group(&budget)?;
+        let with_headers = planned.iter().any(|planned| planned.plan.with_headers());
+        let queues = lane_queues(&group, lanes, with_headers)?;
+        let topics: BTreeSet<String> = planned
+            .iter()
+            .flat_map(|planned| planned.plan.settings.topics.iter().cloned())
+            .collect();
+        let Assembly {
+            control,
+            lanes: at_rest,
+            flushers,
+        } = assemble(Parts {
+            group: Box::new(group),
+            queues,
+            planned,
+            lookup: Arc::clone(&outside.lookup),
+            clock: outside.clock.clone(),
+            status: self.surroundings.status.clone(),
+            metrics: Arc::clone(&self.surroundings.metrics),
+            pool: budget.rows.clone(),
+            batch_bytes: usize::try_from(budget.batch_bytes).unwrap_or(usize::MAX),
+            targets: targets.clone(),
+            app_name: self.config.name.clone(),
+        });
+        let mut threads = Vec::new();
+        for (number, lane) in at_rest.into_iter().enumerate() {
+            threads.push(start_lane(number, lane)?);
+        }
+        for flusher in flushers {
+            self.runtime.spawn(flusher.run());
+        }
+        let shares = control.tables.values();
+        let upkeep = maintain::start(
+            self.config,
+            shares.map(|table| Arc::clone(&table.share)).collect(),
+            &outside.clock,
+            &self.surroundings.metrics,
+            &budget,
+        )?;
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.surroundings
+            .stop
+            .consuming
+            .store(true, Ordering::SeqCst);
+        control.group.subscribe(&topics)?;
+        let group = &self.config.kafka.group_id;
+        tracing::info!(topics = topics.join(","), group, lanes, "subscribed");
+        Ok(Some(Started {
+            control,
+            threads,
+            targets,
+            upkeep,
+        }))
+    }
+
+    fn budget(&self, planned: &[Planned], lanes: usize) -> Result<Budget, Error> {
+        let memory_bytes = self.config.limits.memory_bytes;
+        let topic_partitions = planned
+            .iter()
+            .map(|planned| planned.topic_partitions.len())
+            .sum();
+        let budget = Budget::divide(Shape {
+            memory_bytes,
+            lanes,
+            topic_partitions,
+        })?;
+        self.surroundings
+            .status
+            .set_memory(budget.rows.clone(), memory_bytes);
+        Ok(budget)
+    }
+
+    fn group(&self, budget: &Budget) -> Result<Group, Error> {
+        let shares = Shares {
+            queue_kbytes: budget.fetch.queue_kbytes,
+            queue_messages: budget.fetch.queue_messages,
+            topic_partition_bytes: budget.fetch.topic_partition_bytes,
+            response_bytes: budget.fetch.response_bytes,
+        };
+        Ok(Group::new(&self.config.kafka, shares)?)
+    }
+
+    /// The ends seen now, for a run that ends by itself. The outer `None`: stopped meanwhile.
+    fn targets(
+        &self,
+        outside: &Outside,
+        planned: &[Planned],
+    ) -> Result<Option<Option<Targets>>, Error> {
+        if !self.options.until_caught_up {
+            return Ok(Some(None));
+        }
+        let mut targets = BTreeMap::new();
+        for topic_partition in planned.iter().flat_map(|planned| &planned.topic_partitions) {
+            let Some(marks) = self.persist("the ends of topics", || {
+                Ok(outside.lookup.watermarks(topic_partition)?)
+            })?
+            else {
+                return Ok(None);
+            };
+            targets.insert(topic_partition.clone(), marks.high);
+        }
+        Ok(Some(Some(Arc::new(targets))))
+    }
+}

@@ -1,0 +1,141 @@
+//! The turns of a run, until it is done or stopped; then the drain and the order of leaving. Decides nothing about records.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::pipeline::caught_up::is_caught_up;
+use crate::pipeline::control::Control;
+use crate::pipeline::error::Error;
+use crate::pipeline::flusher::FlusherCommand;
+use crate::pipeline::run::Run;
+use crate::pipeline::run::start::Started;
+
+/// How often a run that ends by itself looks at topic partitions that others own.
+const REFRESH: Duration = Duration::from_secs(1);
+
+impl Run<'_> {
+    pub(super) fn turns(
+        &self,
+        mut started: Started,
+        mut suspended: Vec<(String, String)>,
+    ) -> Result<(), Error> {
+        let result = self.turn_until_done(&mut started);
+        suspended.extend(started.control.suspended());
+        let drained = if result.is_ok() {
+            self.drain(&mut started.control)
+        } else {
+            Ok(())
+        };
+        // While the lanes still know which topic partitions are this process's own.
+        started.upkeep.end(&self.surroundings.clock);
+        started.control.stop_lanes();
+        for thread in started.threads {
+            if thread.join().is_err() {
+                return Err(Error::Bug("a lane ended in a panic".to_owned()));
+            }
+        }
+        started.control.group.close();
+        result?;
+        drained?;
+        if suspended.is_empty()
+            || (self.surroundings.stop.is_asked() && !self.options.until_caught_up)
+        {
+            return Ok(());
+        }
+        Err(Error::Suspended { tables: suspended })
+    }
+
+    fn turn_until_done(&self, started: &mut Started) -> Result<(), Error> {
+        let clock = &self.surroundings.clock;
+        let mut refreshed = clock.now();
+        loop {
+            if self.surroundings.stop.is_asked() {
+                return Ok(());
+            }
+            started.control.turn()?;
+            if started.threads.iter().any(JoinHandle::is_finished) {
+                return Err(Error::Bug("a lane ended early".to_owned()));
+            }
+            let control = &started.control;
+            if control
+                .tables
+                .values()
+                .all(|table| table.suspended.is_some())
+            {
+                return Ok(());
+            }
+            let Some(targets) = &started.targets else {
+                continue;
+            };
+            let done = control.tables.values().all(|table| {
+                let topics = &table.share.plan.settings.topics;
+                let of_table = targets
+                    .iter()
+                    .filter(|(it, _)| topics.iter().any(|topic| **topic == *it.topic));
+                table.suspended.is_some()
+                    || is_caught_up(
+                        &of_table.map(|(it, end)| (it.clone(), *end)).collect(),
+                        &table.share.committed(),
+                    )
+            });
+            if done {
+                return Ok(());
+            }
+            let now = clock.now();
+            if let Some((since, reason)) = &control.trouble
+                && now.since(*since) >= self.options.timeout
+            {
+                return Err(Error::TimedOut {
+                    waited_s: now.since(*since).as_secs(),
+                    reason: reason.clone(),
+                });
+            }
+            if now.since(refreshed) >= REFRESH {
+                refreshed = now;
+                // What this process owns shows in its own commits; only what others own must be read from the table.
+                let elsewhere = control.tables.values().filter(|table| {
+                    let topics = &table.share.plan.settings.topics;
+                    targets.keys().any(|it| {
+                        topics.iter().any(|topic| **topic == *it.topic) && !table.owned.contains(it)
+                    })
+                });
+                for table in elsewhere {
+                    // A flusher that is busy is asked again a second later.
+                    drop(table.flusher.try_send(FlusherCommand::Refresh));
+                }
+            }
+        }
+    }
+
+    /// Lets every flusher commit what there is, within `shutdown_grace`, while the group is served on.
+    fn drain(&self, control: &mut Control) -> Result<(), Error> {
+        let clock = &self.surroundings.clock;
+        let until = clock.now().after(self.config.shutdown_grace);
+        let mut waiting = Vec::new();
+        for table in control.tables.values() {
+            let (reply, answer) = oneshot::channel();
+            if table
+                .flusher
+                .try_send(FlusherCommand::Drain { reply })
+                .is_ok()
+            {
+                waiting.push(answer);
+            }
+        }
+        while clock.now() < until {
+            control.turn()?;
+            waiting.retain_mut(|answer| {
+                matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+            });
+            if waiting.is_empty() {
+                control.turn()?;
+                return Ok(());
+            }
+        }
+        Err(Error::Grace {
+            grace_s: self.config.shutdown_grace.as_secs(),
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! One instance of the product in a simulation: its life from planning to its end, as parts that a scheduler steps one at a time. Owns the wiring of real parts to fakes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use url::Url;
+
+use crate::clock::Clock;
+use crate::config::settings;
+use crate::delta::Store;
+use crate::error::Kind;
+use crate::metrics::Metrics;
+use crate::model::memory::Pool;
+use crate::pipeline::assembly::{Assembly, Parts, assemble};
+use crate::pipeline::control::Control;
+use crate::pipeline::error::Error;
+use crate::pipeline::lane::Lane;
+use crate::pipeline::plan::{Outside, Planned, plan};
+use crate::pipeline::status::Status;
+use crate::source::{Fetches, Forwards};
+use crate::testing::broker::Broker;
+use crate::testing::distant_store::DistantStore;
+use crate::testing::timeline::InstanceClock;
+
+/// A future with a flag that says whether it wants to be polled.
+pub(super) struct Task<T> {
+    future: Pin<Box<dyn Future<Output = T>>>,
+    flag: Arc<Flag>,
+}
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl<T> Task<T> {
+    pub(super) fn new(future: impl Future<Output = T> + 'static) -> Self {
+        Task {
+            future: Box::pin(future),
+            flag: Arc::new(Flag(AtomicBool::new(true))),
+        }
+    }
+
+    pub(super) fn is_woken(&self) -> bool {
+        self.flag.0.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn poll(&mut self) -> Option<T> {
+        self.flag.0.store(false, Ordering::SeqCst);
+        let waker = Waker::from(Arc::clone(&self.flag));
+        match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+}
+
+/// Where an instance is.
+pub(super) enum Phase {
+    /// It reads or creates its table.
+    Starting(Task<Result<Planned, Error>>),
+    /// Something was away; it tries again then.
+    Waiting(u64),
+    Running(Box<Running>),
+    /// Its process is gone; another life begins then.
+    Dead(u64),
+}
+
+pub(super) struct Running {
+    pub(super) control: Control,
+    pub(super) lanes: Vec<Arc<Mutex<Lane>>>,
+    pub(super) flusher: Task<()>,
+}
+
+/// What an instance is made with.
+pub(super) struct Surroundings {
+    pub(super) broker: Broker,
+    pub(super) store: DistantStore,
+    pub(super) clock: Arc<InstanceClock>,
+    pub(super) settings: settings::Table,
+    pub(super) lanes: usize,
+    pub(super) pool_bytes: u64,
+}
+
+/// One life of an instance.
+pub(super) struct Instance {
+    pub(super) life: u64,
+    pub(super) phase: Phase,
+    pub(super) surroundings: Surroundings,
+    /// Stopped by SIGSTOP until then.
+    pub(super) frozen_until_ms: u64,
+    pub(super) control_at_ms: u64,
+    pub(super) flusher_at_ms: u64,
+    pub(super) lanes_at_ms: Vec<u64>,
+}
+
+/// What a step of the control thread or of planning came to.
+pub(super) enum Ended {
+    /// The table waits for a person.
+    Suspended(String),
+    /// The process ends.
+    Exit(Kind, String),
+}
+
+impl Instance {
+    pub(super) fn new(life: u64, surroundings: Surroundings) -> Instance {
+        let mut instance = Instance {
+            life,
+            phase: Phase::Waiting(0),
+            frozen_until_ms: 0,
+            control_at_ms: 0,
+            flusher_at_ms: 0,
+            lanes_at_ms: vec![0; surroundings.lanes],
+            surroundings,
+        };
+        instance.start();
+        instance
+    }
+
+    /// Reads the table, as `run` does before it joins.
+    pub(super) fn start(&mut self) {
+        let with = &self.surroundings;
+        let url = Url::parse("memory:///lake").unwrap();
+        let outside = Outside {
+            lookup: with.broker.questions(),
+            registry: None,
+            store: Arc::new(Store::over(url, Arc::new(with.store.clone()))),
+            clock: Clock::simulated(Arc::clone(&with.clock) as Arc<dyn crate::clock::Timeline>),
+            record_bytes_max: 1 << 20,
+        };
+        let settings = with.settings.clone();
+        self.phase = Phase::Starting(Task::new(async move { plan(&outside, &settings).await }));
+    }
+
+    /// Joins the group with what was planned.
+    pub(super) fn join(&mut self, planned: Planned) {
+        let with = &self.surroundings;
+        let queues = (0..with.lanes).map(|lane| {
+            let queue = with.broker.queue(self.life, lane);
+            let (fetches, forwards): (Box<dyn Fetches>, Box<dyn Forwards>) =
+                (Box::new(queue.clone()), Box::new(queue));
+            (fetches, forwards)
+        });
+        let Assembly {
+            control,
+            lanes,
+            flushers,
+        } = assemble(Parts {
+            group: Box::new(with.broker.member(self.life)),
+            queues: queues.collect(),
+            planned: vec![planned],
+            lookup: with.broker.questions(),
+            clock: Clock::simulated(Arc::clone(&with.clock) as Arc<dyn crate::clock::Timeline>),
+            status: Status::default(),
+            metrics: Arc::new(Metrics::new("simulation")),
+            pool: Pool::new(with.pool_bytes),
+            batch_bytes: 1 << 16,
+            targets: None,
+            app_name: "simulation".to_owned(),
+        });
+        let lanes: Vec<Arc<Mutex<Lane>>> = lanes
+            .into_iter()
+            .map(|lane| Arc::new(Mutex::new(lane)))
+            .collect();
+        let waiting = lanes.clone();
+        with.clock.on_wait(move || {
+            for lane in &waiting {
+                // Whoever waits may be a lane itself.
+                if let Ok(mut lane) = lane.try_lock() {
+                    lane.hear();
+                }
+            }
+        });
+        control.group.subscribe(&[]).unwrap();
+        let flusher = flushers.into_iter().next().unwrap();
+        self.phase = Phase::Running(Box::new(Running {
+            control,
+            lanes,
+            flusher: Task::new(flusher.run()),
+        }));
+    }
+}
+
+impl Running {
+    /// One turn of the control thread.
+    pub(super) fn turn(&mut self) -> Option<Ended> {
+        if let Err(error) = self.control.turn() {
+            return Some(Ended::Exit(error.kind(), error.to_string()));
+        }
+        let (_, reason) = self.control.suspended().into_iter().next()?;
+        Some(Ended::Suspended(reason))
+    }
+}
