@@ -157,6 +157,10 @@ pub struct Table {
     pub tombstones: Tombstones,
     /// What a record that cannot be decoded does.
     pub errors: ErrorMode,
+    /// What happens when a topic was recreated, or is another cluster's.
+    pub on_source_change: OnChange,
+    /// What happens when records were deleted before they were read, or a log was truncated.
+    pub on_lost_offsets: OnChange,
     /// Delta table properties, set at creation.
     pub properties: BTreeMap<String, String>,
     /// Commits between two checkpoints; `None` follows the table's `delta.checkpointInterval`, else 100.
@@ -165,6 +169,15 @@ pub struct Table {
     pub sort_by: Vec<String>,
     /// What keeps the table fast.
     pub maintenance: Maintenance,
+}
+
+/// What a table does when its source is not what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnChange {
+    /// It stops until a person decides.
+    Suspend,
+    /// It records the change and goes on.
+    Continue,
 }
 
 /// What keeps a table fast.
