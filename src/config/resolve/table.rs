@@ -8,8 +8,8 @@ use crate::config::resolve::value::Key;
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    Allow, ErrorMode, Evolution, Flush, Maintenance, Metadata, MetadataColumn, OnIncompatible,
-    PartitionField, Start, Table, Tombstones,
+    Allow, ErrorMode, Evolution, Flush, Maintenance, Metadata, MetadataColumn, OnChange,
+    OnIncompatible, PartitionField, Start, Table, Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -47,7 +47,14 @@ pub(super) fn resolve(
         _ => None,
     };
     let evolution = evolution(section, findings);
+    let on_change = |key: &str| match section.word(key) {
+        Some("continue") => Some(OnChange::Continue),
+        Some("suspend") => Some(OnChange::Suspend),
+        _ => None,
+    };
     Some(Table {
+        on_source_change: on_change("on_source_change")?,
+        on_lost_offsets: on_change("on_lost_offsets")?,
         name: name?,
         path: path?,
         topics: topics?,

@@ -30,6 +30,7 @@ pub(super) struct LaneTable {
     pub(super) earlier: Vec<Encoder>,
     pub(super) permit: Permit,
     pub(super) halted: Option<String>,
+    pub(super) displaced: Option<String>,
 }
 
 impl LaneTable {
