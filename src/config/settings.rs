@@ -143,6 +143,8 @@ pub struct Table {
     pub value: Value,
     /// How keys are decoded into their Kafka column; `None` leaves them as bytes, where `metadata` includes them.
     pub key: Option<Value>,
+    /// What Avro's timestamps become that no column holds as they are.
+    pub timestamps: Timestamps,
     /// Where a topic that is new to the table begins.
     pub start: Start,
     /// The upper bound from received to readable.
@@ -412,4 +414,35 @@ pub enum OnIncompatible {
     Suspend,
     /// It goes into a further column, named by field and type.
     NewColumn,
+}
+
+/// What timestamps become that no column holds as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timestamps {
+    /// Those in nanoseconds.
+    pub nanos: Nanos,
+    /// Those without a zone.
+    pub local: LocalTimestamps,
+}
+
+/// What a timestamp in nanoseconds becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Nanos {
+    /// Its schema is refused.
+    #[default]
+    Refused,
+    /// It loses its last three digits.
+    Cut,
+}
+
+/// What a time without a zone becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LocalTimestamps {
+    /// Its schema is refused.
+    #[default]
+    Refused,
+    /// A point in time, as if it were in UTC.
+    Utc,
+    /// A time without a zone.
+    Ntz,
 }

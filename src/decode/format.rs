@@ -17,7 +17,7 @@ use super::resolve::{Framing, Resolved, Source};
 use super::types::Refusal;
 use super::written::WriterSchema;
 use super::{Error, avro, json, protobuf};
-use crate::config::settings::Table;
+use crate::config::settings::{Table, Timestamps};
 
 /// How many compiled writer schemas are kept.
 const PLANS_MAX: usize = 256;
@@ -32,6 +32,8 @@ pub(super) struct Target {
     pub(super) is_single: bool,
     /// What becomes of what has no column.
     pub(super) policy: Policy,
+    /// What becomes of timestamps that no column holds as they are.
+    pub(super) timestamps: Timestamps,
 }
 
 /// How values become columns.
@@ -137,6 +139,7 @@ impl Target {
             kafka,
             is_single: false,
             policy: Policy::of(table),
+            timestamps: table.timestamps,
         })
     }
 
@@ -432,6 +435,7 @@ fn avro_plan(
     target: &Target,
     gaps: &mut Gaps<'_>,
 ) -> Result<Plan, Refused> {
+    let schema = &Arc::new(schema.with(target.timestamps));
     let plan = match target.fields().first().filter(|_| target.is_single) {
         Some(column) => avro::compile::compile_single(schema, column.data_type(), gaps),
         None => avro::compile::compile(schema, target.fields(), &|name| target.takes(name), gaps),

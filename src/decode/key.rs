@@ -40,6 +40,7 @@ impl KeyDecoder {
             kafka: Vec::new(),
             is_single,
             policy: Policy::of(table),
+            timestamps: table.timestamps,
         };
         let format = Format::new(&key.source, &target, registry, &table.name)?;
         Ok(KeyDecoder { format, target })

@@ -12,7 +12,7 @@ use crate::delta::rewrite;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
-use crate::delta::{evolve, schema, watermark};
+use crate::delta::{evolve, features, schema, watermark};
 use crate::model::commit::{Append, CommitOutcome, Rewrite};
 use crate::model::epoch::Epoch;
 use crate::model::offset::{Incarnation, TopicPartition};
@@ -216,6 +216,7 @@ fn grown(table: &Table, append: &Append) -> Result<Option<Metadata>, String> {
     let mut metadata = shape.metadata.clone();
     metadata.schema_string = serde_json::to_string(&schema)
         .map_err(|error| format!("the schema cannot be written ({error})"))?;
+    features::needed(&table.state.protocol, &metadata.schema_string)?;
     Ok(Some(metadata))
 }
 
@@ -293,9 +294,15 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
     });
     let metadata = grown(table, append)
         .map_err(|reason| Error::Bug(format!("the schema was to fit, but {reason}")))?;
+    let protocol = metadata
+        .as_ref()
+        .map(|metadata| features::needed(&base.protocol, &metadata.schema_string))
+        .transpose()
+        .map_err(|reason| Error::Bug(format!("the protocol was to fit, but {reason}")))?
+        .flatten();
     Draft {
         info,
-        protocol: None,
+        protocol: protocol.as_ref(),
         metadata: metadata.as_ref(),
         txns,
         files: &append.files,

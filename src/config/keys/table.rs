@@ -39,6 +39,19 @@ const UNKNOWN_FIELDS: &[Choice] = &[
     word("ignore", "The field is left out and counted."),
 ];
 
+const ALLOW_LOSSY: &[Choice] = &[
+    word("true", "Nanoseconds are cut to microseconds, downwards."),
+    word("false", "The schema is refused."),
+];
+
+const LOCAL_TIMESTAMPS: &[Choice] = &[
+    word("utc", "timestamp: the local time is taken for one in UTC."),
+    word(
+        "ntz",
+        "timestamp_ntz: a time without a zone. The table gets the Delta feature timestampNtz, which readers must know.",
+    ),
+];
+
 const KEY_FORMATS: &[Choice] = &[
     word("none", "The key is not decoded."),
     word("binary", "As bytes."),
@@ -186,12 +199,9 @@ pub(super) const KEYS: &[Key] = &[
     .example("shop.Order"),
     Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Absent, "For json and json_schema: what a field without a column does; `rescue` where it is left out.")
         .example("rescue"),
-    Key::new("tables[].value.allow_lossy", Kind::Later("true or false"), Default::Absent, "Whether nanoseconds may be cut to microseconds.")
-        .example("true")
-        .not_yet("remove it, and write timestamps in micro- or milliseconds"),
-    Key::new("tables[].value.local_timestamps", Kind::Later("`utc` or `ntz`"), Default::Absent, "What Avro's `local-timestamp-*` become.")
-        .example("utc")
-        .not_yet("remove it, and write `timestamp-micros` or `timestamp-millis`"),
+    Key::new("tables[].value.allow_lossy", Kind::Choice(ALLOW_LOSSY), Default::Value("false"), "For avro: whether `timestamp-nanos` and `local-timestamp-nanos`, in values and keys, may lose their last three digits."),
+    Key::new("tables[].value.local_timestamps", Kind::Choice(LOCAL_TIMESTAMPS), Default::Absent, "For avro: what `local-timestamp-*` become, in values and keys; left out, a schema with them is refused.")
+        .example("ntz"),
     Key::new("tables[].key", Kind::Section, Default::Implied("the defaults below"), "How keys are decoded."),
     Key::new(
         "tables[].key.format",

@@ -108,7 +108,15 @@ fn value(key: &Key) -> Value {
 }
 
 fn words(choices: &'static [Choice]) -> Value {
-    let words: Vec<&str> = built(choices).iter().map(|choice| choice.word).collect();
+    // YAML reads these two words as booleans.
+    let word = |word: &str| {
+        word.parse::<bool>()
+            .map_or_else(|_| json!(word), Value::Bool)
+    };
+    let words: Vec<Value> = built(choices)
+        .iter()
+        .map(|choice| word(choice.word))
+        .collect();
     json!({ "enum": words })
 }
 

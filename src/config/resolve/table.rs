@@ -35,6 +35,7 @@ pub(super) fn resolve(
     let properties = properties::resolve(section, findings);
     let flush = flush(section);
     let start = start(section);
+    let timestamps = value::timestamps(section);
     let tombstones = match section.word("tombstones") {
         Some("skip") => Some(Tombstones::Skip),
         Some("null_row") => Some(Tombstones::NullRow),
@@ -63,6 +64,7 @@ pub(super) fn resolve(
             Key::None | Key::Binary => None,
             Key::Decoded(value) => Some(value),
         },
+        timestamps: timestamps?,
         start: start?,
         target_lag: section.duration("target_lag")?,
         flush: flush?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef, Fields};
 
 use super::cursor::Items;
-use super::schema::{Field, FixedKind, NamedKind, Node, Schema};
+use super::schema::{Field, FixedKind, NamedKind, Node, Schema, Unit};
 use crate::decode::builder::map_value;
 use crate::decode::evolution::{Gaps, further_name};
 use crate::decode::reject::Code;
@@ -69,6 +69,8 @@ pub(crate) enum Step {
     IntMillisToMicros,
     /// timestamp-millis
     LongMillisToMicros,
+    /// timestamp-nanos, cut
+    LongNanosToMicros,
     Text,
     Bytes,
     Fixed(usize),
@@ -343,6 +345,15 @@ impl Compiler<'_, '_> {
             (Node::TimeMillis, DataType::Int64) => Step::IntMillisToMicros,
             (Node::TimestampMillis, DataType::Timestamp(_, Some(_))) => Step::LongMillisToMicros,
             (Node::TimestampMicros, DataType::Timestamp(_, Some(_))) => Step::LongToLong,
+            (Node::TimestampNanos | Node::LocalTimestamp(_), DataType::Timestamp(_, _))
+                if self.data_type(node).as_ref() == Ok(target) =>
+            {
+                match node {
+                    Node::LocalTimestamp(Unit::Millis) => Step::LongMillisToMicros,
+                    Node::LocalTimestamp(Unit::Micros) => Step::LongToLong,
+                    _ => Step::LongNanosToMicros,
+                }
+            }
             (Node::String | Node::Uuid, DataType::Utf8) => Step::Text,
             (Node::Bytes, DataType::Binary) => Step::Bytes,
             (Node::Decimal(_, scale), DataType::Decimal128(precision, to_scale)) => {

@@ -97,6 +97,9 @@ fn rare_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outc
         (Step::IntMillisToMicros, Data::Long(column)) => {
             column.push(i64::from(cursor.int()?) * 1000)
         }
+        (Step::LongNanosToMicros, Data::Long(column)) => {
+            column.push(cursor.long()?.div_euclid(1000));
+        }
         (Step::UuidOfBytes, Data::Text(column)) => {
             let mut buffer = uuid::Uuid::encode_buffer();
             let uuid = uuid::Uuid::from_bytes(cursor.array()?);

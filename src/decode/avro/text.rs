@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::compile::Decimal;
 use super::cursor::{Cursor, Items};
 use super::run::{micros, no_branch, symbol};
-use super::schema::{FixedKind, Named, NamedKind, Node, Schema};
+use super::schema::{FixedKind, Named, NamedKind, Node, Schema, Unit};
 use super::{decimal, schema};
+use crate::config::settings::{LocalTimestamps, Nanos};
 use crate::decode::json_text::JsonText;
 use crate::decode::reject::{Code, Fault, Outcome};
 use crate::decode::time;
@@ -113,17 +114,36 @@ impl Writer<'_, '_, '_> {
                 let value = self.cursor.long()?;
                 self.out.string(&time::format_timestamp(value));
             }
-            Node::Refused(_) => {
-                return Err(Fault::new(
-                    Code::UnusableSchema,
-                    "a recursive value holds a refused type",
-                ));
-            }
+            Node::TimestampNanos => self.time(Unit::Nanos, LocalTimestamps::Utc)?,
+            Node::LocalTimestamp(unit) => self.time(*unit, self.schema.timestamps.local)?,
             Node::Array(item) => self.array(item)?,
             Node::Map(value) => self.map(value)?,
             Node::Union(branches) => self.union(branches)?,
             Node::Named(place) => self.named(*place)?,
         }
+        Ok(())
+    }
+
+    /// A time that becomes text only where the settings say what it means.
+    fn time(&mut self, unit: Unit, zone: LocalTimestamps) -> Outcome {
+        let timestamps = self.schema.timestamps;
+        if zone == LocalTimestamps::Refused
+            || (unit == Unit::Nanos && timestamps.nanos == Nanos::Refused)
+        {
+            let message = "a recursive value holds a timestamp that is refused (value.allow_lossy, value.local_timestamps)";
+            return Err(Fault::new(Code::UnusableSchema, message));
+        }
+        let value = self.cursor.long()?;
+        let value = match unit {
+            Unit::Millis => micros(value)?,
+            Unit::Micros => value,
+            Unit::Nanos => value.div_euclid(1000),
+        };
+        let text = time::format_timestamp(value);
+        self.out.string(match zone {
+            LocalTimestamps::Ntz => text.trim_end_matches('Z'),
+            LocalTimestamps::Utc | LocalTimestamps::Refused => &text,
+        });
         Ok(())
     }
 

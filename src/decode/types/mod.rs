@@ -82,6 +82,11 @@ pub(crate) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
+/// timestamp_ntz: microseconds, no zone.
+pub(crate) fn timestamp_ntz() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
+}
+
 /// array<T>, named as Delta names it.
 pub(crate) fn list(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("element", item, true)))
