@@ -4,6 +4,7 @@ mod avro_oracle;
 mod corpus;
 mod decoding;
 mod evolution;
+mod fuzz;
 mod json_oracle;
 mod plain;
 mod protobuf;
