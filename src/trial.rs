@@ -18,6 +18,10 @@ pub enum Bug {
     TxnLowered,
     /// A base is taken for standing without a look (COMMIT-2).
     NoIdentityCheck,
+    /// Files that have waited for their commit until a vacuum may be near are committed (H19).
+    AgedFiles,
+    /// A rewrite does not look whether others touched its files (COMP-2).
+    StaleRewrite,
 }
 
 #[cfg(any(test, feature = "testing"))]

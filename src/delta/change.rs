@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::clock::Instant;
 use crate::delta::actions::{Entry, Metadata, Txn};
 use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
 use crate::delta::error::Error;
@@ -12,7 +13,7 @@ use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
-use crate::model::commit::{Append, CommitOutcome, Rewrite};
+use crate::model::commit::{Append, CommitOutcome, Rewrite, StagedFile};
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
 use crate::trial::{self, Bug};
@@ -73,6 +74,17 @@ impl Change<'_> {
             }
             Change::Begin(_) | Change::Rewrite(_) => true,
         }
+    }
+
+    /// A file of its own that has lain in the store for so long that a vacuum may be near (H19).
+    pub(crate) fn aged(&self, now: Instant) -> Option<&StagedFile> {
+        let files = match self {
+            Change::Append { append, .. } => append.files.as_slice(),
+            Change::Rewrite(rewrite) => rewrite.added(),
+            Change::Begin(_) => &[],
+        };
+        let is_aged = |file: &&StagedFile| file.is_aged(now) && !trial::has(Bug::AgedFiles);
+        files.iter().find(is_aged)
     }
 
     /// Tells a simulation what became of it.

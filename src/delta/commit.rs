@@ -22,7 +22,7 @@ use crate::delta::log::{self, Read};
 use crate::delta::replay;
 use crate::delta::sources::TopicStart;
 use crate::delta::table::Table;
-use crate::model::commit::{Append, CommitOutcome, Rewrite};
+use crate::model::commit::{Append, CommitOutcome, Rewrite, STAGED_AGE_MAX};
 use crate::trial::{self, Bug};
 
 /// How long one commit may take before its result counts as unknown.
@@ -163,6 +163,13 @@ impl Table {
             return Ok(Step::Done(
                 attempt.refuse(Refusal::Superseded("its epoch has ended".to_owned())),
             ));
+        }
+        if let Some(file) = change.aged(self.clock.now()) {
+            return Ok(Step::Done(attempt.refuse(Refusal::Conflict(format!(
+                "`{}` has waited for its commit for more than {} minutes, and a vacuum may be near; its rows are read again (H19)",
+                file.path,
+                STAGED_AGE_MAX.as_secs() / 60
+            )))));
         }
         let version = self.version() + 1;
         match self.put(version, entry, attempt).await {

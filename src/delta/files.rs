@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use object_store::path::Path;
-use serde::Deserialize;
 
-use crate::delta::actions::{Metadata, Protocol, Txn, decode_path};
+use crate::delta::actions::{Metadata, Protocol, decode_path};
 use crate::delta::error::Error;
 use crate::delta::file_actions;
+use crate::delta::file_lines::{self, rows_of};
 use crate::delta::log::{self, Listing};
 use crate::delta::open::TableStore;
 
@@ -72,53 +72,6 @@ pub struct FileList {
     /// When a file was taken out, by object key; as old as what the replay started from.
     tombstones: HashMap<String, i64>,
     partitions: HashSet<PartitionValues>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Line {
-    protocol: Option<Protocol>,
-    meta_data: Option<Metadata>,
-    txn: Option<Txn>,
-    add: Option<AddLine>,
-    remove: Option<RemoveLine>,
-    sidecar: Option<SidecarLine>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AddLine {
-    path: String,
-    #[serde(default)]
-    partition_values: BTreeMap<String, Option<String>>,
-    size: u64,
-    #[serde(default)]
-    modification_time: i64,
-    stats: Option<String>,
-    deletion_vector: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RemoveLine {
-    path: String,
-    deletion_timestamp: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct SidecarLine {
-    path: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stats {
-    num_records: Option<u64>,
-}
-
-/// The rows that a file's statistics tell.
-pub(crate) fn rows_of(stats: &str) -> Option<u64> {
-    serde_json::from_str::<Stats>(stats).ok()?.num_records
 }
 
 impl FileList {
@@ -251,20 +204,7 @@ impl FileList {
 
     /// Takes in actions as text; answers the sidecars that they name. In an entry what is removed goes first: it may be added again with a deletion vector.
     fn take_text(&mut self, bytes: &[u8], is_entry: bool) -> Result<Vec<String>, String> {
-        let mut lines = Vec::new();
-        for (index, text) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            lines.push(
-                serde_json::from_slice::<Line>(text).map_err(|error| {
-                    format!("line {} is not a Delta action ({error})", index + 1)
-                })?,
-            );
-        }
-        if lines.is_empty() {
-            return Err("the entry is empty, as after a power loss during its write".to_owned());
-        }
+        let lines = file_lines::parse(bytes)?;
         if is_entry {
             for remove in lines.iter().filter_map(|line| line.remove.as_ref()) {
                 self.remove(&remove.path, remove.deletion_timestamp.unwrap_or(0));

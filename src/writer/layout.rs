@@ -24,7 +24,7 @@ const ROW_GROUP_BYTES_MAX: usize = 128 * 1024 * 1024;
 const BOUND_BYTES_MAX: usize = 128;
 /// A column with more distinct values gives its dictionary up. Parquet's own limit of a mebibyte cost a third of the speed, and several megabytes for each open file,
 /// for at most 7 % of the size; measured on orders.
-const DICTIONARY_BYTES_MAX: usize = 128 * 1024;
+pub(crate) const DICTIONARY_BYTES_MAX: usize = 128 * 1024;
 /// Open Parquet writers of one encoder; each holds dictionaries, pages and a compressor for each leaf column.
 const OPEN_FILES_MAX: usize = 128;
 
