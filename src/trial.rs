@@ -22,6 +22,8 @@ pub enum Bug {
     AgedFiles,
     /// A rewrite does not look whether others touched its files (COMP-2).
     StaleRewrite,
+    /// A merge loses rows of all files but the first, and says that it did not (COMP-1).
+    LossyRewrite,
 }
 
 #[cfg(any(test, feature = "testing"))]

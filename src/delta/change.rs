@@ -89,7 +89,7 @@ impl Change<'_> {
 
     /// Tells a simulation what became of it.
     pub(crate) fn note(&self, id: &str, outcome: &CommitOutcome) {
-        if let Change::Append { .. } = self {
+        if let Change::Append { .. } | Change::Rewrite(_) = self {
             trial::note(id, outcome);
         }
     }

@@ -16,6 +16,8 @@ use crate::delta::open::TableStore;
 
 /// Entries fetched at once.
 const READ_AHEAD: usize = 8;
+/// Loads before a log that contradicts itself is believed: a clean-up can take entries away between its listing and its reading (H20).
+const LOADS_MAX: u32 = 3;
 
 /// Serialised values by partition column.
 pub type PartitionValues = Arc<BTreeMap<String, Option<String>>>;
@@ -77,6 +79,17 @@ pub struct FileList {
 impl FileList {
     /// Replays the log.
     pub async fn load(store: &TableStore, extent: Extent) -> Result<FileList, Error> {
+        let mut loads = 0;
+        loop {
+            loads += 1;
+            match FileList::load_once(store, extent).await {
+                Err(Error::Corrupt { .. }) if loads < LOADS_MAX => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn load_once(store: &TableStore, extent: Extent) -> Result<FileList, Error> {
         let hint = match extent.checkpoint_below {
             None => log::last_checkpoint(store).await?,
             Some(_) => None,

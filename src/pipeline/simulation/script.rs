@@ -84,6 +84,7 @@ impl World {
                 self.count("topic grown");
             }
             98 => self.forget()?,
+            99 if self.night_until_ms == 0 && !self.maintainers.is_empty() => self.night(),
             _ => {}
         }
         Ok(())
@@ -110,6 +111,12 @@ impl World {
     }
 
     fn crash(&mut self, index: usize) {
+        if !self.maintainers.is_empty() && self.random.per_mille(300) {
+            let index = self.random.index(self.maintainers.len());
+            self.maintainers[index].kill();
+            self.count("maintainers killed");
+            return;
+        }
         if matches!(self.instances[index].phase, Phase::Dead(_)) {
             return;
         }
