@@ -106,6 +106,12 @@ impl FileList {
                 (list, next)
             }
             None if listing.entries.contains(&0) => (FileList::default(), 0),
+            None if listing.entries.is_empty() && listing.checkpoints.is_empty() => {
+                return Err(Error::NotATable {
+                    location: store.url().to_string(),
+                    reason: "its _delta_log holds neither an entry nor a checkpoint".to_owned(),
+                });
+            }
             None => {
                 return Err(store.damaged(
                     0,
