@@ -8,12 +8,14 @@ use crate::clock::Instant;
 use crate::delta::actions::{Entry, Metadata, Txn};
 use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
 use crate::delta::error::Error;
+use crate::delta::mend::{self, Mending};
 use crate::delta::rewrite;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
 use crate::model::commit::{Append, CommitOutcome, Rewrite, StagedFile};
+use crate::model::epoch::Epoch;
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
 use crate::trial::{self, Bug};
@@ -25,6 +27,8 @@ pub(crate) enum Change<'a> {
     Append { append: &'a Append, name: &'a str },
     /// Topics or topic partitions that are new to the table.
     Begin(&'a [TopicStart]),
+    /// What the table says of its sources, without a record.
+    Mend(&'a Mending),
     /// The same rows in other files.
     Rewrite(&'a Rewrite),
 }
@@ -60,6 +64,7 @@ impl Change<'_> {
                 plan_append(table, append, name, info(id, started_ms)).map(Plan::Put)
             }
             Change::Begin(starts) => plan_begin(table, starts, info(id, started_ms)),
+            Change::Mend(mending) => mend::plan(&table.state, mending, info(id, started_ms)),
             Change::Rewrite(rewrite) => {
                 rewrite::entry(rewrite, info(id, started_ms), started_ms).map(Plan::Put)
             }
@@ -73,6 +78,7 @@ impl Change<'_> {
                 append.epoch.is_live() || trial::has(Bug::CommitAfterRevoke)
             }
             Change::Begin(_) | Change::Rewrite(_) => true,
+            Change::Mend(mending) => mending.epoch.as_ref().is_none_or(Epoch::is_live),
         }
     }
 
@@ -81,7 +87,7 @@ impl Change<'_> {
         let files = match self {
             Change::Append { append, .. } => append.files.as_slice(),
             Change::Rewrite(rewrite) => rewrite.added(),
-            Change::Begin(_) => &[],
+            Change::Begin(_) | Change::Mend(_) => &[],
         };
         let is_aged = |file: &&StagedFile| file.is_aged(now) && !trial::has(Bug::AgedFiles);
         files.iter().find(is_aged)
@@ -104,7 +110,7 @@ impl Change<'_> {
         let append = match self {
             Change::Append { append, .. } => append,
             Change::Rewrite(rewrite) => return rewrite::excluded_by(rewrite, base, entry),
-            Change::Begin(_) => return None,
+            Change::Begin(_) | Change::Mend(_) => return None,
         };
         let moved = steps(append)
             .map(|(topic_partition, _)| topic_partition)
@@ -145,6 +151,7 @@ impl Change<'_> {
                 .iter()
                 .try_for_each(|start| check_known(base, &start.topic))
                 .map_err(|(name, reason)| Refusal::Conflict(format!("the table holds offsets of {name} but its property lakeward.sources {reason}"))),
+            Change::Mend(mending) => mend::check(base, mending),
         }
     }
 }
@@ -267,6 +274,7 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         name: name.to_owned(),
         spans,
         valid_through,
+        mended: Vec::new(),
     });
     Draft {
         info,

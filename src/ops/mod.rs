@@ -17,6 +17,7 @@ mod stored_file;
 mod validate;
 mod verify;
 mod waiting;
+mod way_out;
 mod wiring;
 
 use std::process::ExitCode;
@@ -62,9 +63,10 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
         Command::Verify(request) => verify::verify(&request, &patience),
         Command::Maintain(request) => maintain::maintain(&request, &patience),
         Command::Reference(request) => reference::print(request.page),
-        Command::Offsets(Offsets::Set(_))
-        | Command::Plan(_)
-        | Command::Resume(_)
-        | Command::Dlq(_) => Err(Failure::bug("a command that does not exist was accepted")),
+        Command::Offsets(Offsets::Set(request)) => way_out::set_offset(&request, &patience),
+        Command::Resume(request) => way_out::resume(&request, &patience),
+        Command::Plan(_) | Command::Dlq(_) => {
+            Err(Failure::bug("a command that does not exist was accepted"))
+        }
     }
 }

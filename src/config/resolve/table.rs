@@ -8,8 +8,8 @@ use crate::config::resolve::value::Key;
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    ErrorMode, Flush, Maintenance, Metadata, MetadataColumn, PartitionField, Start, Table,
-    Tombstones,
+    ErrorMode, Flush, Maintenance, Metadata, MetadataColumn, OnChange, PartitionField, Start,
+    Table, Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -46,7 +46,14 @@ pub(super) fn resolve(
         Some("suspend") => Some(ErrorMode::Suspend),
         _ => None,
     };
+    let on_change = |key: &str| match section.word(key) {
+        Some("continue") => Some(OnChange::Continue),
+        Some("suspend") => Some(OnChange::Suspend),
+        _ => None,
+    };
     Some(Table {
+        on_source_change: on_change("on_source_change")?,
+        on_lost_offsets: on_change("on_lost_offsets")?,
         name: name?,
         path: path?,
         topics: topics?,

@@ -7,6 +7,7 @@ mod create;
 mod faults;
 mod golden;
 mod load;
+mod mend;
 mod probe;
 
 use std::collections::BTreeMap;

@@ -19,6 +19,7 @@ use crate::pipeline::control::FromWorker;
 use crate::pipeline::flusher::Flusher;
 use crate::pipeline::lane::{Handed, LaneCommand};
 use crate::pipeline::plan::back_off;
+use crate::pipeline::settle::{Confirming, confirm_identities};
 use crate::writer::{self, EncodedFile, Encoder};
 
 /// Uploads of one flush that run side by side.
@@ -77,6 +78,20 @@ impl Flusher {
         let files = self.encode(sealed.batches, sealed.encoders).await?;
         let files = self.upload(epoch, files).await?;
         drop(sealed.permits);
+        let polled = advance.steps().map(|(topic_partition, _)| topic_partition);
+        let confirming = Confirming {
+            table: &self.table,
+            lookup: &self.lookup,
+            clock: &self.clock,
+            epoch,
+            trouble: &|sentence| self.trouble(sentence),
+        };
+        confirm_identities(confirming, polled)
+            .await
+            .map_err(|reason| Failed::Epoch {
+                reason,
+                superseded: false,
+            })?;
         let append = Append {
             epoch: epoch.clone(),
             advance,

@@ -24,6 +24,7 @@ pub(super) struct LaneTable {
     pub(super) encoder: Option<Encoder>,
     pub(super) permit: Permit,
     pub(super) halted: Option<String>,
+    pub(super) displaced: Option<String>,
 }
 
 impl LaneTable {

@@ -150,7 +150,9 @@ impl World {
                 Ok(())
             }
             // Nobody has created it yet.
-            Err(error) if error.kind() == Kind::Invalid && self.lake.read()?.versions == 0 => Ok(()),
+            Err(error) if error.kind() == Kind::Invalid && self.lake.read()?.versions == 0 => {
+                Ok(())
+            }
             Err(error) if error.kind() == Kind::Unavailable => Ok(()),
             Err(error) => Err(format!("a maintainer fails without cause: {error}")),
         }
