@@ -73,6 +73,7 @@ impl World {
                 self.instances[index].surroundings.clock.jump(off_ms);
                 self.count("clock jumps");
             }
+            94..=95 if self.night_until_ms == 0 && !self.maintainers.is_empty() => self.night(),
             92..=95 => {
                 let is_away = self.random.per_mille(500);
                 self.broker.set_away(is_away);
@@ -84,7 +85,6 @@ impl World {
                 self.count("topic grown");
             }
             98 => self.forget()?,
-            99 if self.night_until_ms == 0 && !self.maintainers.is_empty() => self.night(),
             _ => {}
         }
         Ok(())

@@ -27,6 +27,8 @@ pub(super) struct Maintainer {
     /// Files that it could not read.
     left_alone: BTreeSet<String>,
     turn: Option<Task<Turn>>,
+    /// Whether nobody had created the table yet when its turn began.
+    is_early: bool,
     /// When it acts again.
     pub(super) at_ms: u64,
 }
@@ -63,6 +65,7 @@ impl Maintainer {
             },
             left_alone: BTreeSet::new(),
             turn: None,
+            is_early: false,
         }
     }
 
@@ -115,6 +118,7 @@ impl World {
     pub(super) fn maintain(&mut self, index: usize) -> Result<(), String> {
         let Some(mut turn) = self.maintainers[index].turn.take() else {
             let is_vacuum = self.random.per_mille(300);
+            self.maintainers[index].is_early = self.lake.read()?.versions == 0;
             self.maintainers[index].begin(is_vacuum);
             return Ok(());
         };
@@ -134,7 +138,7 @@ impl World {
             self.maintainers[index].turn = Some(turn);
             return Ok(());
         };
-        let pause_ms = self.random.within(2_000..=40_000);
+        let pause_ms = self.random.within(1_000..=15_000);
         self.maintainers[index].at_ms =
             now + pause_ms.max(self.night_until_ms.saturating_sub(now) / 4);
         self.judge_unread(&left_alone)?;
@@ -149,8 +153,7 @@ impl World {
                 self.count_up("files vacuumed", done.files);
                 Ok(())
             }
-            // Nobody has created it yet.
-            Err(error) if error.kind() == Kind::Invalid && self.lake.read()?.versions == 0 => {
+            Err(error) if error.kind() == Kind::Invalid && self.maintainers[index].is_early => {
                 Ok(())
             }
             Err(error) if error.kind() == Kind::Unavailable => Ok(()),
