@@ -18,6 +18,8 @@ pub enum Bug {
     TxnLowered,
     /// A base is taken for standing without a look (COMMIT-2).
     NoIdentityCheck,
+    /// Rejected records are published without a look at who did so before (DLQ-1).
+    PublishedTwice,
 }
 
 #[cfg(any(test, feature = "testing"))]

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::delta::actions::{Metadata, Protocol, Txn};
 use crate::delta::error::Error;
+use crate::delta::outbox::Manifest;
 use crate::model::commit::StagedFile;
 use crate::model::offset::Incarnation;
 use crate::model::progress::Step;
@@ -47,6 +48,8 @@ pub(crate) struct Lakeward {
     pub(crate) spans: Vec<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) valid_through: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outbox: Option<Manifest>,
 }
 
 /// One topic partition's part of a commit.

@@ -27,10 +27,46 @@ pub(super) struct Plan {
     pub(super) settings: settings::Table,
     pub(super) layout: Arc<Layout>,
     pub(super) store: TableStore,
+    /// Where rejected records go, if they are kept.
+    pub(super) dlq: Option<Arc<Dlq>>,
     resolved: Arc<Resolved>,
     columns: SchemaRef,
     registry: Option<Arc<Registry>>,
     record_bytes_max: u64,
+}
+
+/// The table of rejected records.
+#[derive(Debug)]
+pub(super) struct Dlq {
+    /// Its folder.
+    pub(super) folder: String,
+    pub(super) store: TableStore,
+    pub(super) layout: Arc<Layout>,
+    /// The largest record whose bytes are kept, if any are.
+    pub(super) bytes_max: Option<u64>,
+}
+
+impl Dlq {
+    fn plan(outside: &Outside, settings: &settings::Table) -> Result<Option<Arc<Dlq>>, Error> {
+        let errors = &settings.errors;
+        if errors.mode != settings::ErrorMode::Dlq {
+            return Ok(None);
+        }
+        let store = outside.store.table(&errors.table);
+        let layout = Layout::new(decode::rejected_columns(), &[], outside.clock.clone());
+        Ok(Some(Arc::new(Dlq {
+            folder: errors.table.clone(),
+            store: store.map_err(|cause| Error::Table {
+                table: settings.name.clone(),
+                cause,
+            })?,
+            layout: Arc::new(layout.map_err(|cause| Error::Writer {
+                table: settings.name.clone(),
+                cause,
+            })?),
+            bytes_max: errors.raw.then_some(outside.record_bytes_max),
+        })))
+    }
 }
 
 impl Plan {
@@ -46,9 +82,11 @@ impl Plan {
         })
     }
 
-    /// Whether the table wants headers.
+    /// Whether the table wants headers, or its rejected records do.
     pub(super) fn with_headers(&self) -> bool {
-        self.settings
+        let is_kept = self.dlq.as_ref().is_some_and(|dlq| dlq.bytes_max.is_some());
+        is_kept || self
+            .settings
             .metadata
             .include
             .contains(&settings::MetadataColumn::Headers)
@@ -120,6 +158,7 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         settings: settings.clone(),
         layout: Arc::new(layout),
         store,
+        dlq: Dlq::plan(outside, settings)?,
         resolved: Arc::new(asked.resolved),
         columns,
         registry: outside.registry.clone(),

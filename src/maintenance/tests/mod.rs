@@ -117,6 +117,7 @@ impl Lake {
             epoch: Epoch::begin(1),
             advance,
             files: files.clone(),
+            outbox: None,
         };
         let outcome = table.commit(&append, "shop").await;
         assert!(

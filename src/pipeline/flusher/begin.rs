@@ -30,6 +30,10 @@ impl Flusher {
                 Err(error) => return self.halted(&epoch, error.to_string()),
             }
         }
+        // What the last owner named and did not come to show.
+        if let Err(reason) = self.publish().await {
+            return self.halted(&epoch, reason);
+        }
         if let Err(reason) = self.begin_new(&epoch, &topic_partitions).await {
             return self.halted(&epoch, reason);
         }

@@ -3,6 +3,7 @@
 
 mod begin;
 mod flush;
+mod outbox;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::share::Share;
 use crate::pipeline::status::Status;
 use crate::source::Questions;
+
+pub(super) use outbox::Publishing;
 
 /// How often an idle table is looked at.
 const IDLE: Duration = Duration::from_millis(200);
@@ -55,6 +58,7 @@ pub(super) struct Flusher {
     pub(super) targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
     pub(super) app_name: String,
     pub(super) state: FlushState,
+    pub(super) publishing: Publishing,
 }
 
 /// What a flusher remembers between flushes.
@@ -159,6 +163,7 @@ impl Flusher {
         self.status.table(self.share.name(), |table| {
             table.buffered_rows = buffered_rows
         });
+        self.publish_again().await;
         let Next::Flush(reason) = self.decide() else {
             return;
         };
