@@ -112,6 +112,35 @@ impl RejectedRows {
             + reject.message.len();
     }
 
+    /// Appends a row that was read back.
+    pub fn push_row(&mut self, row: &RejectedRow) {
+        let micros = |millis: i64| millis.checked_mul(1000);
+        self.topic.append_value(&row.topic_partition.topic);
+        self.number.append_value(row.topic_partition.number);
+        self.offset.append_value(row.offset);
+        self.timestamp
+            .append_option(row.timestamp_ms.and_then(micros));
+        if row.is_whole() {
+            let mut records = Records::default();
+            row.push_to(&mut records);
+            records
+                .iter_from(0)
+                .for_each(|record| self.push_bytes(&record));
+        } else {
+            self.key.append_option(row.key.as_deref());
+            self.value.append_option(row.value.as_deref());
+            self.headers.append_null();
+        }
+        self.schema_id.append_option(row.schema_id);
+        self.code.append_value(&row.code);
+        self.path.append_value(&row.path);
+        self.message.append_value(&row.message);
+        self.failed_at
+            .append_option(row.failed_at_ms.and_then(micros));
+        self.rows += 1;
+        self.size_bytes += ROW_BYTES + row.code.len() + row.path.len() + row.message.len();
+    }
+
     /// Headers that are null say that bytes were left out: a record without headers has an empty list.
     fn push_bytes(&mut self, record: &Record<'_>) {
         let size = payload_bytes(record);

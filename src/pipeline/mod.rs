@@ -10,6 +10,7 @@ mod flusher;
 mod lane;
 mod maintain;
 mod plan;
+mod replay;
 mod run;
 mod share;
 #[cfg(test)]
@@ -17,5 +18,6 @@ mod simulation;
 pub mod status;
 
 pub use error::Error;
+pub use replay::{Replayed, replay};
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;

@@ -146,7 +146,17 @@ impl Publisher {
         let mut done = Published::default();
         for (folder, head) in heads(&main.state) {
             let mut tries = 0;
-            while let Some((publication, left)) = self.next(main, &folder, head).await? {
+            loop {
+                let next = match self.next(main, &folder, head).await {
+                    // A process that stood still sees what others have published and cleaned up since.
+                    Err(Error::OutboxLost { .. }) if self.has_moved(main, &folder).await? => {
+                        continue;
+                    }
+                    next => next?,
+                };
+                let Some((publication, left)) = next else {
+                    break;
+                };
                 let Some(Some(table)) = self.tables.get_mut(&folder) else {
                     break;
                 };
@@ -226,6 +236,15 @@ impl Publisher {
                 .filter(|prev| *prev > shown && *prev < version);
         }
         Ok(Some(versions))
+    }
+
+    /// Reads the table of rejected records on; whether somebody has published meanwhile.
+    async fn has_moved(&mut self, main: &Table, folder: &str) -> Result<bool, Error> {
+        let before = self.shown(main, folder).await?;
+        if let Some(Some(table)) = self.tables.get_mut(folder) {
+            table.refresh().await?;
+        }
+        Ok(self.shown(main, folder).await? != before)
     }
 
     /// The main table's newest version that is shown; `None` when the table was dropped, and with it what it held.

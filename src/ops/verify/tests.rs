@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -106,11 +107,20 @@ impl Handmade {
         let subject = Subject {
             objects: Arc::new(LocalFileSystem::new_with_prefix(self.folder.path()).unwrap()),
             prefix: "_kafka_".into(),
+            rejected: self.rejected(),
         };
         block_on(audit(&subject, depth, &patience()))
             .unwrap()
             .unwrap()
             .unwrap()
+    }
+
+    /// The table of rejected records lies beside this one.
+    fn rejected(&self) -> BTreeMap<String, Arc<dyn ObjectStore>> {
+        let folder = self.folder.path().join("rejects");
+        fs::create_dir_all(&folder).unwrap();
+        let store = LocalFileSystem::new_with_prefix(&folder).unwrap();
+        BTreeMap::from([("rejects".to_owned(), Arc::new(store) as Arc<dyn ObjectStore>)])
     }
 
     fn check_clean(&self) {
@@ -404,6 +414,7 @@ fn a_hole_in_the_log_without_a_checkpoint_is_corrupt() {
     let subject = Subject {
         objects: Arc::new(LocalFileSystem::new_with_prefix(table.folder.path()).unwrap()),
         prefix: "_kafka_".into(),
+        rejected: BTreeMap::new(),
     };
     let failure = block_on(audit(&subject, Depth::Log, &patience()))
         .unwrap()

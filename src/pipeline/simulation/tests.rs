@@ -142,3 +142,8 @@ fn commit_2_a_base_that_is_not_looked_at_is_caught() {
         &["COMMIT-1", "OFF-3", "record", "row", "not everything"],
     );
 }
+
+#[test]
+fn dlq_1_rejects_that_are_published_twice_are_caught() {
+    check_caught(Bug::PublishedTwice, 300, &["adds", "DLQ-1"]);
+}
