@@ -15,7 +15,7 @@ demo: ## the whole product on an embedded broker: no network but for the build, 
 	@integration/stages packages-build build demo
 
 test: ## everything: format, lints, offline tests, docs, then live tests against real Kafka, registry, S3, Spark and DuckDB
-	@integration/stages packages-build format lint offline docs build fetch audit live chaos-short bench-tiny
+	@integration/stages packages-build format lint offline docs build build-bench fetch audit live chaos-short bench-tiny
 
 test-offline: ## what needs no real component
 	@integration/stages packages-build format lint offline docs
@@ -29,8 +29,8 @@ live: ## the live tests only (LIVE="-k crash" to choose)
 chaos: ## faults on real components, each batch audited (CHAOS="--list"; CHAOS="--only kill --rounds 200 --seed 7 --record")
 	@integration/stages packages-build build fetch chaos
 
-bench: ## records/s, CPU-seconds per million records and peak memory, Avro and JSON (BENCH_RECORDS=2000000)
-	@integration/stages packages-build build fetch bench bench-compaction
+bench: ## records/s, CPU, memory, freshness over formats, shapes and stores (BENCH="--list"; BENCH="--only orders_avro --record")
+	@integration/stages packages-build build build-bench fetch bench bench-compaction
 
 soak: ## 10 minutes of maintenance under everything at once, then what it does for scans after 5,000 commits
 	@integration/stages packages-build build fetch soak

@@ -1,76 +1,92 @@
-"""Owns `make bench`: one JSON line per format. BENCH_RECORDS sets the size, BENCH_FORMATS the formats. Not the records themselves (orders)."""
+"""Owns `make bench`: which rows run, how large, and what they came to, one JSON line each. Not how a row is measured.
 
+    make bench BENCH="--list"
+    make bench BENCH="--only orders_avro --only freshness --records 2000000 --record"
+"""
+
+import argparse
 import json
 import os
 import sys
 import time
 
-from audit.rows import digest
-from components import Kafka, Registry, run_folder
-from components.registry import confluent_prefix
-from live.readers import batches
-from live.sink import Sink, avro_table, json_table
+from components import Kafka, Registry
 
-from .orders import COLUMNS, DDL, SCHEMA, payloads
+from . import freshness, page
+from .matrix import ROWS
+from .measure import Bench
+from .workloads import all_workloads
 
-PARTITIONS = 12
-
-
-def measure(kind: str, records: int, kafka: Kafka, registry: Registry) -> dict:
-    topic = kafka.create_topic(f"bench.{kind}", PARTITIONS)
-    prefix = confluent_prefix(registry.register(f"{topic}-value", SCHEMA)) if kind == "avro" else b""
-    bytes_total = 0
-
-    def flat():
-        nonlocal bytes_total
-        for chunk in payloads(kind, records):
-            for payload in chunk:
-                bytes_total += len(payload) + len(prefix)
-                yield payload
-
-    kafka.produce(topic, flat(), PARTITIONS, prefix)
-    table = avro_table("orders", topic) if kind == "avro" else json_table("orders", topic, DDL)
-    sink = Sink(run_folder() / f"bench-{kind}", kafka.bootstrap, table, registry=registry.url if kind == "avro" else None)
-    # Loopback and page cache are warm for both formats alike; nothing else of ours runs besides the broker.
-    ended = sink.until_caught_up(seconds_max=1800).expect(0)
-    rows, result = digest(batches("deltalake", sink.table("orders"), COLUMNS), COLUMNS)
-    if rows != records:
-        raise SystemExit(f"bench: {rows} rows of {records} records are in the table")
-    kafka.delete_topic(topic)
-    cpu_seconds = ended.rusage.ru_utime + ended.rusage.ru_stime
-    return {
-        "bench": f"orders_{kind}",
-        "records": records,
-        "bytes_per_record": round(bytes_total / records, 1),
-        "seconds": round(ended.seconds, 2),
-        "records_per_second": round(records / ended.seconds),
-        "mb_per_second": round(bytes_total / ended.seconds / 1e6, 1),
-        "cpu_seconds": round(cpu_seconds, 2),
-        "cpu_seconds_per_million": round(cpu_seconds / records * 1e6, 3),
-        "records_per_cpu_second": round(records / cpu_seconds),
-        "peak_rss_mib": round(ended.peak_memory_bytes / 2**20),
-        "rows_sha256": result,
-    }
+FRESHNESS = "freshness"
 
 
-def main() -> int:
-    records = int(os.environ.get("BENCH_RECORDS") or 2_000_000)
-    kinds = (os.environ.get("BENCH_FORMATS") or "avro,json").split(",")
-    for kind in kinds:
+def main(arguments: list[str]) -> int:
+    options = _options(arguments)
+    if options.list:
+        for row in ROWS:
+            print(f"{row.name:36} {row.says}")
+        print(f"{FRESHNESS:36} {freshness.RATE:,} records/s at target_lag 1s: how old a record is when it can be read; and how soon a sink starts")
+        return 0
+    if options.report:
+        page.write()
+        return 0
+    workloads = all_workloads()
+    chosen = [row for row in ROWS if not options.only or row.name in options.only]
+    wants_freshness = not options.only or FRESHNESS in options.only
+    for name, kind, records in sorted({(row.workload, row.kind, max(1, int(options.records * row.share))) for row in chosen} | ({("orders", "avro", freshness.RATE)} if wants_freshness else set())):
         started = time.monotonic()
         # Encoded before the broker runs: generating takes the memory and the cores that are measured.
-        next(iter(payloads(kind, records)), None)
-        print(f"[bench] {records} {kind} payloads are ready after {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+        next(iter(workloads[name].payloads(kind, records)), None)
+        _say(f"{records:,} {name} as {kind} are ready after {time.monotonic() - started:.1f} s")
+    results = []
     with Registry() as registry, Kafka() as kafka:
-        results = [measure(kind, records, kafka, registry) for kind in kinds]
+        bench = Bench(kafka, registry, options.records)
+        try:
+            for place, row in enumerate(chosen):
+                _say(f"{place + 1} of {len(chosen)}: {row.name}")
+                results.append(bench.row(row, workloads[row.workload]))
+                print(json.dumps(results[-1]), flush=True)
+            if wants_freshness:
+                _say(f"{FRESHNESS}: {options.seconds} s")
+                for line in freshness.measure(bench, workloads["orders"], options.seconds):
+                    results.append(line)
+                    print(json.dumps(line), flush=True)
+        finally:
+            bench.close()
+    differing = _differing(results)
+    if options.record and not differing:
+        page.record(results)
+        page.write()
+    for name, hashes in differing.items():
+        print(f"bench: rows of the same records left different tables: {name}: {hashes}", file=sys.stderr)
+    return 1 if differing else 0
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description="From real Kafka to a table: records/s, CPU, memory, bytes, freshness. One JSON line for each row.")
+    names = [row.name for row in ROWS] + [FRESHNESS]
+    parser.add_argument("--list", action="store_true", help="name the rows and end")
+    parser.add_argument("--only", action="append", choices=names, help="this row (may be repeated); all if left out")
+    parser.add_argument("--records", type=int, default=int(os.environ.get("BENCH_RECORDS") or 2_000_000), help="records of a whole row (BENCH_RECORDS, 2,000,000)")
+    parser.add_argument("--seconds", type=int, default=30, help="how long the rate of the freshness row is held (30)")
+    parser.add_argument("--record", action="store_true", help="add the results to docs/performance.jsonl and write docs/PERFORMANCE.md anew")
+    parser.add_argument("--report", action="store_true", help="write docs/PERFORMANCE.md anew and end")
+    return parser.parse_args(arguments)
+
+
+def _differing(results: list[dict]) -> dict[str, set[str]]:
+    """The same records must be the same rows, whatever they came by; formats are compared by the columns that they hold alike."""
+    found: dict[str, set[str]] = {}
     for result in results:
-        print(json.dumps(result), flush=True)
-    # The same orders in both formats must be the same rows.
-    if len({result["rows_sha256"] for result in results}) != 1:
-        print("bench: the formats left different rows in their tables", file=sys.stderr)
-        return 1
-    return 0
+        if "common_sha256" in result:
+            workload = next(row.workload for row in ROWS if row.name == result["bench"])
+            found.setdefault(f"{workload}, {result['records']} records", set()).add(result["common_sha256"])
+    return {name: hashes for name, hashes in found.items() if len(hashes) > 1}
+
+
+def _say(text: str) -> None:
+    print(f"[bench] {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -30,8 +30,10 @@ class Registry:
     def __exit__(self, *_) -> None:
         self.server.stop()
 
-    def register(self, subject: str, schema: dict) -> int:
-        answer = requests.post(f"{self.url}/subjects/{subject}/versions", json={"schema": json.dumps(schema)}, timeout=30)
+    def register(self, subject: str, schema: dict | str, kind: str = "avro") -> int:
+        """An Avro schema, or another kind as text."""
+        text = schema if isinstance(schema, str) else json.dumps(schema)
+        answer = requests.post(f"{self.url}/subjects/{subject}/versions", json={"schema": text, "schemaType": kind.upper()}, timeout=30)
         if not answer.ok:
             raise RuntimeError(f"the registry refused {subject}: {answer.status_code} {answer.text}")
         return answer.json()["id"]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::ddl;
+use crate::config::partition::segments;
 
 /// Everything that one process works from.
 #[derive(Debug, Clone)]
@@ -156,6 +157,10 @@ pub struct Table {
     pub tombstones: Tombstones,
     /// What a record that cannot be decoded does.
     pub errors: Errors,
+    /// What happens when a topic was recreated, or is another cluster's.
+    pub on_source_change: OnChange,
+    /// What happens when records were deleted before they were read, or a log was truncated.
+    pub on_lost_offsets: OnChange,
     /// Delta table properties, set at creation.
     pub properties: BTreeMap<String, String>,
     /// Commits between two checkpoints; `None` follows the table's `delta.checkpointInterval`, else 100.
@@ -164,6 +169,15 @@ pub struct Table {
     pub sort_by: Vec<String>,
     /// What keeps the table fast.
     pub maintenance: Maintenance,
+}
+
+/// What a table does when its source is not what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnChange {
+    /// It stops until a person decides.
+    Suspend,
+    /// It records the change and goes on.
+    Continue,
 }
 
 /// What keeps a table fast.
@@ -280,10 +294,26 @@ pub struct Flush {
 pub struct PartitionField {
     /// The table's column; for `Identity` the source column itself.
     pub name: String,
-    /// The column it is computed from.
+    /// The column it is computed from; but for `Identity` a dotted path, with back quotes where they are needed.
     pub source: String,
     /// How.
     pub transform: Transform,
+}
+
+impl PartitionField {
+    /// The source's name, or the names from a column down to its member.
+    pub fn source_path(&self) -> Vec<String> {
+        let whole = || vec![self.source.clone()];
+        match self.transform {
+            Transform::Identity => whole(),
+            Transform::Year
+            | Transform::Month
+            | Transform::Date
+            | Transform::Hour
+            | Transform::Bucket(_)
+            | Transform::Truncate(_) => segments(&self.source).unwrap_or_else(whole),
+        }
+    }
 }
 
 /// How a table partition value follows from its source column; in UTC.

@@ -159,9 +159,7 @@ impl Decoder {
                 }
                 Verdict::Skipped => appended.counts.skipped += 1,
                 Verdict::Bad(fault) => {
-                    let schema_id = record
-                        .value
-                        .and_then(|value| self.format.schema_id(value));
+                    let schema_id = record.value.and_then(|value| self.format.schema_id(value));
                     appended.rejects.push(Reject {
                         schema_id,
                         ..reject(topic_partition, record.at.offset, &fault)

@@ -203,9 +203,7 @@ fn payload_bytes(record: &Record<'_>) -> usize {
     let headers = record
         .headers()
         .map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
-    record.key.map_or(0, <[u8]>::len)
-        + record.value.map_or(0, <[u8]>::len)
-        + headers.sum::<usize>()
+    record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers.sum::<usize>()
 }
 
 /// A row of a table of rejected records, read back.
@@ -307,8 +305,7 @@ pub fn rejected_rows(batch: &RecordBatch) -> Result<Vec<RejectedRow>, String> {
     );
     let mut rows = Vec::with_capacity(batch.num_rows());
     for ((number, offset), schema_id) in numbers.iter().zip(offsets.iter()).zip(ids) {
-        let (Some(topic), Some(number), Some(offset)) =
-            (topics.next().flatten(), number, offset)
+        let (Some(topic), Some(number), Some(offset)) = (topics.next().flatten(), number, offset)
         else {
             return Err("a row of the table of rejected records has no coordinates".to_owned());
         };
@@ -404,7 +401,11 @@ mod tests {
         let read = rejected_rows(&rows.take().unwrap()).unwrap();
         assert!(read.iter().all(RejectedRow::is_whole));
         assert_eq!(
-            (read[0].schema_id, read[0].path.as_str(), read[0].failed_at_ms),
+            (
+                read[0].schema_id,
+                read[0].path.as_str(),
+                read[0].failed_at_ms
+            ),
             (Some(7), "items[2].price", Some(9))
         );
         let mut again = Records::default();

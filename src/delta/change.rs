@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::delta::actions::{Entry, Metadata, Txn};
 use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
 use crate::delta::error::Error;
+use crate::delta::mend::{self, Mending};
 use crate::delta::outbox::{self, Manifest, Publication};
 use crate::delta::rewrite;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
@@ -14,6 +15,7 @@ use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
 use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite};
+use crate::model::epoch::Epoch;
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
 use crate::trial::{self, Bug};
@@ -25,6 +27,8 @@ pub(crate) enum Change<'a> {
     Append { append: &'a Append, name: &'a str },
     /// Topics or topic partitions that are new to the table.
     Begin(&'a [TopicStart]),
+    /// What the table says of its sources, without a record.
+    Mend(&'a Mending),
     /// The same rows in other files.
     Rewrite(&'a Rewrite),
     /// Rejected records that are rows now.
@@ -64,6 +68,7 @@ impl Change<'_> {
                 plan_append(table, append, name, info(id, started_ms)).map(Plan::Put)
             }
             Change::Begin(starts) => plan_begin(table, starts, info(id, started_ms)),
+            Change::Mend(mending) => mend::plan(&table.state, mending, info(id, started_ms)),
             Change::Rewrite(rewrite) => {
                 rewrite::entry(rewrite, info(id, started_ms), started_ms).map(Plan::Put)
             }
@@ -82,10 +87,10 @@ impl Change<'_> {
             Change::Append { append, .. } => {
                 append.epoch.is_live() || trial::has(Bug::CommitAfterRevoke)
             }
-            Change::Begin(_)
-            | Change::Rewrite(_)
-            | Change::Replay { .. }
-            | Change::Publish(_) => true,
+            Change::Begin(_) | Change::Rewrite(_) | Change::Replay { .. } | Change::Publish(_) => {
+                true
+            }
+            Change::Mend(mending) => mending.epoch.as_ref().is_none_or(Epoch::is_live),
         }
     }
 
@@ -101,7 +106,9 @@ impl Change<'_> {
         match self {
             Change::Rewrite(_) => true,
             Change::Publish(publication) => !publication.replaced.is_empty(),
-            Change::Append { .. } | Change::Begin(_) | Change::Replay { .. } => false,
+            Change::Append { .. } | Change::Begin(_) | Change::Mend(_) | Change::Replay { .. } => {
+                false
+            }
         }
     }
 
@@ -112,7 +119,7 @@ impl Change<'_> {
             Change::Rewrite(rewrite) => return rewrite::excluded_by(rewrite, base, entry),
             Change::Publish(publication) => return publication.excluded_by(base, entry),
             Change::Replay { .. } => return outbox::replay_excluded_by(base, entry),
-            Change::Begin(_) => return None,
+            Change::Begin(_) | Change::Mend(_) => return None,
         };
         let moved = steps(append)
             .map(|(topic_partition, _)| topic_partition)
@@ -157,6 +164,7 @@ impl Change<'_> {
                 .iter()
                 .try_for_each(|start| check_known(base, &start.topic))
                 .map_err(|(name, reason)| Refusal::Conflict(format!("the table holds offsets of {name} but its property lakeward.sources {reason}"))),
+            Change::Mend(mending) => mend::check(base, mending),
         }
     }
 }
@@ -285,6 +293,7 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         spans,
         valid_through,
         outbox,
+        mended: Vec::new(),
     });
     Draft {
         info,

@@ -19,6 +19,7 @@ use crate::clock::{Clock, Instant};
 use crate::delta::change::{Change, Plan, Refusal};
 use crate::delta::error::{Error, brief};
 use crate::delta::log::{self, Read};
+use crate::delta::mend::Mending;
 use crate::delta::outbox::Publication;
 use crate::delta::replay;
 use crate::delta::sources::TopicStart;
@@ -81,13 +82,13 @@ impl Table {
             .iter()
             .try_for_each(|start| self.check_known(&start.topic))?;
         let outcome = Box::pin(self.settle(&Change::Begin(sources))).await;
-        self.hand_out();
+        self.hand_out(&[]);
         Ok(outcome)
     }
 
-    /// Lets commits rest on the topic partitions that others have named since, now that their offsets are about to be read from here. What was handed out before stays.
-    pub fn hand_out(&mut self) {
-        self.handed_out.sources.adopt(&self.state.shape.sources);
+    /// Changes what the table says of its sources, without a record; all of it or nothing.
+    pub async fn mend(&mut self, mending: &Mending) -> CommitOutcome {
+        Box::pin(self.settle(&Change::Mend(mending))).await
     }
 
     /// Puts files in the place of others, or says why not: when one of them is gone or touched since this table was loaded, the whole is dropped (COMP-2).
@@ -105,16 +106,34 @@ impl Table {
         Box::pin(self.settle(&Change::Publish(publication))).await
     }
 
-    /// Follows the log to its newest version.
+    /// Follows the log to its newest version. A table that is gone, or another one in its place, is an error (COMMIT-2).
     pub async fn refresh(&mut self) -> Result<(), Error> {
+        self.follow_to_newest().await?;
+        let (was, is) = (&self.handed_out.shape.metadata.id, self.id());
+        if was == is {
+            return Ok(());
+        }
+        Err(Error::Replaced {
+            location: self.location().to_owned(),
+            was: was.clone(),
+            is: is.to_owned(),
+        })
+    }
+
+    async fn follow_to_newest(&mut self) -> Result<(), Error> {
         let mut attempt = Attempt::new(&self.clock);
         match Box::pin(self.follow(&Change::Begin(&[]), &mut attempt)).await? {
             Followed::Newest | Followed::Refused(_) | Followed::Ours(_) => Ok(()),
             Followed::Lost => {
-                let loaded = Box::pin(replay::load(&self.store, &self.clock, None)).await?;
-                self.state = loaded
-                    .ok_or_else(|| self.store.damaged(self.state.version, "the table is gone"))?
-                    .state;
+                let gone = || Error::Gone {
+                    location: self.location().to_owned(),
+                };
+                let loaded = match Box::pin(replay::load(&self.store, &self.clock, None)).await {
+                    // Its data files may outlive its log.
+                    Err(Error::NotATable { .. }) => Err(gone()),
+                    loaded => loaded?.ok_or_else(gone),
+                };
+                self.state = loaded?.state;
                 Ok(())
             }
         }

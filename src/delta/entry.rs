@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::delta::actions::{Metadata, Protocol, Txn};
 use crate::delta::error::Error;
+use crate::delta::mend::Told;
 use crate::delta::outbox::Manifest;
 use crate::model::commit::StagedFile;
 use crate::model::offset::Incarnation;
@@ -50,6 +51,9 @@ pub(crate) struct Lakeward {
     pub(crate) valid_through: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) outbox: Option<Manifest>,
+    /// What was changed about the sources without a record.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mended: Vec<Told>,
 }
 
 /// One topic partition's part of a commit.
@@ -83,6 +87,16 @@ impl Span {
             skipped: step.counts.skipped,
             lost: 0,
             max_timestamp: step.counts.max_timestamp_ms,
+        }
+    }
+}
+
+impl Span {
+    /// A span of offsets that were passed over: none of their records was read.
+    pub(crate) fn lost(topic: &str, number: i32, incarnation: Incarnation, step: &Step) -> Self {
+        Span {
+            lost: step.span.len(),
+            ..Span::new(topic, number, incarnation, step)
         }
     }
 }

@@ -68,6 +68,26 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The table was dropped while it was in use.
+    #[error(
+        "the table `{location}` is gone: it was dropped while the sink used it; put it back, or start the sink again to make a new one from `start`"
+    )]
+    Gone {
+        /// Where it was.
+        location: String,
+    },
+    /// Another table stands in the place of the one that was in use (COMMIT-2).
+    #[error(
+        "the table `{location}` was dropped and created again while the sink used it: its id was {was} and is {is}; start the sink again if it is to feed the new table"
+    )]
+    Replaced {
+        /// Where.
+        location: String,
+        /// The id of the table that was in use.
+        was: String,
+        /// The id of the table that is there.
+        is: String,
+    },
     /// The table no longer names a source whose offsets it holds.
     #[error(
         "the table `{location}` holds offsets of {source_name} but its property lakeward.sources {reason}; a RESTORE may have reverted it"
@@ -164,6 +184,8 @@ impl Error {
             Error::Feature { .. }
             | Error::Misfit { .. }
             | Error::Corrupt { .. }
+            | Error::Gone { .. }
+            | Error::Replaced { .. }
             | Error::SourceLost { .. }
             | Error::UnknownTopicPartition { .. }
             | Error::OffsetLost { .. }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::model::identity::TopicIdentity;
 use crate::model::offset::{Incarnation, TopicPartition};
 
 /// The table property that names the sources.
@@ -138,6 +139,46 @@ impl Sources {
                     )
                 })
         })
+    }
+
+    /// Who a topic is, as the table pinned it.
+    pub fn identity(&self, topic: &str) -> Option<TopicIdentity> {
+        self.topics.get(topic).map(|topic| TopicIdentity {
+            cluster_id: topic.cluster_id.clone(),
+            topic_id: topic.topic_id.clone(),
+        })
+    }
+
+    /// Pins who a topic is; whether the topic is named at all.
+    pub(crate) fn set_identity(&mut self, topic: &str, identity: &TopicIdentity) -> bool {
+        let Some(named) = self.topics.get_mut(topic) else {
+            return false;
+        };
+        named.cluster_id.clone_from(&identity.cluster_id);
+        named.topic_id.clone_from(&identity.topic_id);
+        true
+    }
+
+    /// Begins an incarnation of a topic partition; one that is not higher than the last changes nothing.
+    pub(crate) fn raise(&mut self, topic_partition: &TopicPartition, to: Incarnation) {
+        if let Some(incarnation) = self
+            .topics
+            .get_mut(&*topic_partition.topic)
+            .and_then(|topic| topic.topic_partitions.get_mut(&topic_partition.number))
+        {
+            *incarnation = (*incarnation).max(to.0);
+        }
+    }
+
+    /// Takes over what `newer` says of one topic partition.
+    pub(crate) fn take_over(&mut self, newer: &Sources, topic_partition: &TopicPartition) {
+        if let Some(incarnation) = newer.incarnation(topic_partition)
+            && let Some(topic) = self.topics.get_mut(&*topic_partition.topic)
+        {
+            topic
+                .topic_partitions
+                .insert(topic_partition.number, incarnation.0);
+        }
     }
 
     /// Takes in the topics and topic partitions that only `newer` names; what both name stays as it is here.

@@ -127,6 +127,23 @@ impl Table {
             })
     }
 
+    /// Lets commits rest on the topic partitions that others have named since, and on the incarnations of these, now that their offsets are about to be read from here:
+    /// what was read of them under another one fits no commit any more. The rest of what was handed out stays.
+    pub fn hand_out(&mut self, topic_partitions: &[TopicPartition]) {
+        self.handed_out.sources.adopt(&self.state.shape.sources);
+        for topic_partition in topic_partitions {
+            self.handed_out
+                .sources
+                .take_over(&self.state.shape.sources, topic_partition);
+        }
+    }
+
+    /// Whether a topic partition is still in the incarnation that was handed out.
+    pub fn is_handed_out(&self, topic_partition: &TopicPartition) -> bool {
+        self.handed_out.sources.incarnation(topic_partition)
+            == self.sources().incarnation(topic_partition)
+    }
+
     /// Through which record timestamp the table is complete, milliseconds since 1970 UTC, where that is known.
     pub fn valid_through_ms(&self) -> Option<i64> {
         let app_ids = self

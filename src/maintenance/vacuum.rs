@@ -102,71 +102,71 @@ impl Sweep<'_> {
             is_dry_run,
             pace,
         } = self;
-    let now_ms = store_clock::now_ms(store, clock, is_dry_run)
-        .await?
-        .min(clock.wall_ms());
-    let cutoff_ms = |older_than: Duration| {
-        now_ms - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX / 2)
-    };
-    // The objects first: what is committed while they are listed is in the file list that is read after them.
-    let candidates = list(store, cutoff_ms(older_than.max(OLDER_THAN_MIN))).await?;
-    // Before the file list: what is shown in between is in the list, what is shown later is among these.
-    let unseen = match feeding {
-        Some(feeding) => Unseen::read(feeding, clock).await?,
-        None => Unseen::default(),
-    };
-    let promised = FileList::load(store, Extent::default()).await?;
-    if let Some(id) = promised.main_ids().find(|id| *id != unseen.main_id) {
-        return Ok(Vacuumed {
-            kept_because: Some(format!(
-                "it may hold rejected records of the table with the id {id} that are not published yet"
-            )),
-            ..Vacuumed::default()
-        });
-    }
-    let older_than = older_than
-        .max(OLDER_THAN_MIN)
-        .max(tombstones_kept(&promised).unwrap_or_default());
-    let cutoff_ms = cutoff_ms(older_than);
-    let mut files = if older_than > tombstones_kept(&promised).unwrap_or(TOMBSTONES_KEPT) {
-        // Checkpoints have dropped tombstones that still count: an older one, and the entries since, have them.
-        FileList::load(store, before(store, cutoff_ms).await?).await?
-    } else {
-        promised
-    };
-    let partition_columns = files.partition_columns().to_vec();
-    let mut done = Vacuumed::default();
-    let mut chosen = Vec::new();
-    for candidate in candidates {
-        if candidate.modified_ms < cutoff_ms
-            && is_data(&candidate.key, &partition_columns)
-            && is_unneeded(&files, &candidate.key, cutoff_ms)
-            && !unseen.keys.contains(&candidate.key)
-        {
-            chosen.push(candidate);
+        let now_ms = store_clock::now_ms(store, clock, is_dry_run)
+            .await?
+            .min(clock.wall_ms());
+        let cutoff_ms = |older_than: Duration| {
+            now_ms - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX / 2)
+        };
+        // The objects first: what is committed while they are listed is in the file list that is read after them.
+        let candidates = list(store, cutoff_ms(older_than.max(OLDER_THAN_MIN))).await?;
+        // Before the file list: what is shown in between is in the list, what is shown later is among these.
+        let unseen = match feeding {
+            Some(feeding) => Unseen::read(feeding, clock).await?,
+            None => Unseen::default(),
+        };
+        let promised = FileList::load(store, Extent::default()).await?;
+        if let Some(id) = promised.main_ids().find(|id| *id != unseen.main_id) {
+            return Ok(Vacuumed {
+                kept_because: Some(format!(
+                    "it may hold rejected records of the table with the id {id} that are not published yet"
+                )),
+                ..Vacuumed::default()
+            });
         }
-    }
-    if !is_dry_run && !chosen.is_empty() {
-        // Somebody may have brought a file back (RESTORE) in the meantime.
-        files.follow_to_newest(store).await?;
-    }
-    for candidate in chosen {
-        if pace.is_stopped() {
-            break;
+        let older_than = older_than
+            .max(OLDER_THAN_MIN)
+            .max(tombstones_kept(&promised).unwrap_or_default());
+        let cutoff_ms = cutoff_ms(older_than);
+        let mut files = if older_than > tombstones_kept(&promised).unwrap_or(TOMBSTONES_KEPT) {
+            // Checkpoints have dropped tombstones that still count: an older one, and the entries since, have them.
+            FileList::load(store, before(store, cutoff_ms).await?).await?
+        } else {
+            promised
+        };
+        let partition_columns = files.partition_columns().to_vec();
+        let mut done = Vacuumed::default();
+        let mut chosen = Vec::new();
+        for candidate in candidates {
+            if candidate.modified_ms < cutoff_ms
+                && is_data(&candidate.key, &partition_columns)
+                && is_unneeded(&files, &candidate.key, cutoff_ms)
+                && !unseen.keys.contains(&candidate.key)
+            {
+                chosen.push(candidate);
+            }
         }
-        if !is_unneeded(&files, &candidate.key, cutoff_ms) {
-            continue;
+        if !is_dry_run && !chosen.is_empty() {
+            // Somebody may have brought a file back (RESTORE) in the meantime.
+            files.follow_to_newest(store).await?;
         }
-        if !is_dry_run {
-            store_clock::delete(store, &candidate.path).await?;
+        for candidate in chosen {
+            if pace.is_stopped() {
+                break;
+            }
+            if !is_unneeded(&files, &candidate.key, cutoff_ms) {
+                continue;
+            }
+            if !is_dry_run {
+                store_clock::delete(store, &candidate.path).await?;
+            }
+            done.files += 1;
+            done.bytes += candidate.size_bytes;
+            if done.keys.len() < 1000 {
+                done.keys.push(candidate.key);
+            }
         }
-        done.files += 1;
-        done.bytes += candidate.size_bytes;
-        if done.keys.len() < 1000 {
-            done.keys.push(candidate.key);
-        }
-    }
-    Ok(done)
+        Ok(done)
     }
 }
 

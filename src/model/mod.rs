@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod commit;
 pub mod epoch;
+pub mod identity;
 pub mod memory;
 pub mod offset;
 pub mod progress;

@@ -44,6 +44,16 @@ const OFFSETS_SHOW: &str = "Shows, for each table and topic partition, the commi
 Example:
   lakeward offsets show -c lakeward.yaml --table orders";
 
+const OFFSETS_SET: &str = "Says where a topic partition goes on. It is a commit to the table with its reason; a live sink is superseded by it and reads the table again. Forward: the offsets between are recorded as lost. Backward: their records come into the table a second time, so it needs --allow-duplicates, and begins the next incarnation.
+
+Example:
+  lakeward offsets set -c lakeward.yaml --table orders --topic shop.orders --partition 3 --to 120000 --reason 'poison records of ticket 17'";
+
+const RESUME: &str = "Lifts the suspension of a table, for every instance. What stands between the table and its topics is accepted once, each cause by its id: a topic that was created again is taken from its start, expired offsets are recorded as lost, a truncated log is read on as the next incarnation. It prints what it accepted. Instances that run see the commit and go on; one that ended with exit 5 is to be started again.
+
+Example:
+  lakeward resume -c lakeward.yaml --table orders";
+
 const VERIFY: &str = "Audits tables from their log and files alone. It checks that the spans of offsets tile without gap or overlap up to the committed offsets, that no file is added twice, and that every live file is there with its size. It says what it could not prove. Exit 0: no finding; exit 5: findings.
 
 Example:
@@ -113,9 +123,12 @@ pub(crate) enum Command {
     /// Check a config: every problem at once
     #[command(long_about = VALIDATE)]
     Validate(Validate),
-    /// Show how far the tables are
+    /// Show how far the tables are, or say where they go on
     #[command(subcommand)]
     Offsets(Offsets),
+    /// Lift a suspension, for every instance
+    #[command(long_about = RESUME)]
+    Resume(Resume),
     /// Audit tables: every record once, every file there
     #[command(long_about = VERIFY)]
     Verify(Verify),
@@ -128,9 +141,6 @@ pub(crate) enum Command {
     /// Not built yet: dry run
     #[command(hide = true, disable_help_flag = true)]
     Plan(NotBuilt),
-    /// Not built yet: lift a suspension
-    #[command(hide = true, disable_help_flag = true)]
-    Resume(NotBuilt),
     /// Look at rejected records, and decode them again
     #[command(subcommand)]
     Dlq(Dlq),
@@ -205,9 +215,9 @@ pub(crate) enum Offsets {
     /// Committed offsets, end offsets and lag by table and topic partition
     #[command(long_about = OFFSETS_SHOW)]
     Show(OffsetsShow),
-    /// Not built yet
-    #[command(hide = true, disable_help_flag = true)]
-    Set(NotBuilt),
+    /// Say where a topic partition goes on, in a commit with a reason
+    #[command(long_about = OFFSETS_SET)]
+    Set(OffsetsSet),
 }
 
 /// `offsets show`
@@ -228,6 +238,43 @@ pub(crate) struct OffsetsShow {
     /// The form of the answer
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
+}
+
+/// `offsets set`
+#[derive(Debug, Args)]
+pub(crate) struct OffsetsSet {
+    /// The config file
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// The table
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: String,
+    /// The topic
+    #[arg(long)]
+    pub(crate) topic: String,
+    /// The number of the topic partition
+    #[arg(long)]
+    pub(crate) partition: i32,
+    /// The next offset to read
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) to: i64,
+    /// Why; it is kept in the table's history
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// Allow going back: records from there on are in the table twice, the second time in the next incarnation
+    #[arg(long)]
+    pub(crate) allow_duplicates: bool,
+}
+
+/// `resume`
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The config file
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// The table
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: String,
 }
 
 /// `verify`
@@ -385,12 +432,11 @@ impl Command {
     pub(crate) fn refusal(&self) -> Option<Failure> {
         let name = match self {
             Command::Plan(_) => "plan",
-            Command::Resume(_) => "resume",
-            Command::Offsets(Offsets::Set(_)) => "offsets set",
             Command::Run(_)
             | Command::Demo(_)
             | Command::Validate(_)
-            | Command::Offsets(Offsets::Show(_))
+            | Command::Offsets(_)
+            | Command::Resume(_)
             | Command::Verify(_)
             | Command::Maintain(_)
             | Command::Dlq(_)
@@ -442,11 +488,6 @@ mod tests {
     fn what_is_not_built_is_refused_by_name_whatever_its_arguments() {
         for (line, name) in [
             ("lakeward plan -c x.yaml --sample 3", "plan"),
-            (
-                "lakeward offsets set -c x.yaml --table t --to 5",
-                "offsets set",
-            ),
-            ("lakeward resume --table t", "resume"),
             ("lakeward plan --help", "plan"),
         ] {
             let command = parse(line)
@@ -482,7 +523,15 @@ mod tests {
             help.contains("lakeward demo") && help.contains("Exit codes:"),
             "{help}"
         );
-        for command in ["run", "demo", "validate", "verify", "maintain", "reference"] {
+        for command in [
+            "run",
+            "demo",
+            "validate",
+            "verify",
+            "maintain",
+            "reference",
+            "resume",
+        ] {
             let help = parse(&format!("lakeward {command} --help"))
                 .unwrap_err()
                 .to_string();

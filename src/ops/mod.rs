@@ -18,6 +18,7 @@ mod stored_file;
 mod validate;
 mod verify;
 mod waiting;
+mod way_out;
 mod wiring;
 
 use std::process::ExitCode;
@@ -66,8 +67,8 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
         Command::Dlq(Dlq::Show(request)) => dlq::show(&request, &patience),
         Command::Dlq(Dlq::Replay(request)) => dlq::replay(&request, &patience),
         Command::Reference(request) => reference::print(request.page),
-        Command::Offsets(Offsets::Set(_))
-        | Command::Plan(_)
-        | Command::Resume(_) => Err(Failure::bug("a command that does not exist was accepted")),
+        Command::Offsets(Offsets::Set(request)) => way_out::set_offset(&request, &patience),
+        Command::Resume(request) => way_out::resume(&request, &patience),
+        Command::Plan(_) => Err(Failure::bug("a command that does not exist was accepted")),
     }
 }

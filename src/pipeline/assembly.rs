@@ -62,6 +62,7 @@ pub(super) fn assemble(parts: Parts) -> Assembly {
         status: parts.status.clone(),
         metrics: parts.metrics,
         pending: None,
+        revoking: None,
         unsought: BTreeMap::new(),
         epochs: 0,
         trouble: None,

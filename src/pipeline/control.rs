@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, Instant};
 use crate::metrics::Metrics;
@@ -16,6 +16,7 @@ use crate::pipeline::error::Error;
 use crate::pipeline::flusher::FlusherCommand;
 use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::plan::back_off;
+use crate::pipeline::revoke::Revoking;
 use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::{Status, TableState};
 use crate::source::{self, Event, Forwards, Member};
@@ -43,6 +44,12 @@ pub(super) enum FromWorker {
         reason: String,
         superseded: bool,
     },
+    /// The positions of a table's topic partitions are outside of their logs: librdkafka fetches none of them any more.
+    Displaced {
+        table: String,
+        epoch: Epoch,
+        reason: String,
+    },
     /// A table needs a person.
     Halted {
         table: String,
@@ -56,6 +63,8 @@ pub(super) enum FromWorker {
         positions: BTreeMap<TopicPartition, i64>,
         reason: String,
     },
+    /// A person lifted what a table waits for.
+    Lifted { table: String },
     /// A commit moved these.
     Committed {
         offsets: BTreeMap<TopicPartition, i64>,
@@ -75,6 +84,7 @@ pub(super) struct Control {
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pending: Option<Pending>,
+    pub(super) revoking: Option<Revoking>,
     /// Opened in their lanes and still paused, because librdkafka could not seek them yet.
     pub(super) unsought: BTreeMap<TopicPartition, i64>,
     pub(super) epochs: u64,
@@ -121,6 +131,14 @@ impl Control {
         while let Ok(message) = self.from_workers.try_recv() {
             self.on_worker(message)?;
         }
+        let now = self.clock.now();
+        if self
+            .revoking
+            .as_mut()
+            .is_some_and(|revoking| revoking.is_due(now))
+        {
+            self.finish_revoke()?;
+        }
         self.answer_assignment()?;
         self.retry_parked()?;
         self.seek_rest()?;
@@ -153,9 +171,21 @@ impl Control {
 
     fn on_event(&mut self, event: Event) -> Result<(), Error> {
         match event {
-            Event::Assigned(all) => self.assigned(all)?,
-            Event::Revoked(all) => self.revoked(&all, "the group took topic partitions back")?,
-            Event::Lost(all) => self.revoked(&all, "the group lost this member")?,
+            Event::Assigned(all) => {
+                self.finish_revoke()?;
+                self.assigned(all)?;
+            }
+            Event::Revoked(all) => {
+                self.finish_revoke()?;
+                self.commit_before_revoke(all)?;
+            }
+            Event::Lost(mut all) => {
+                // What was asked back before is lost with the rest; one answer is for all of it.
+                let asked_back = self.revoking.take().map(|revoking| revoking.all);
+                let more = asked_back.into_iter().flatten();
+                all.extend(more.filter(|it| !all.contains(it)).collect::<Vec<_>>());
+                self.revoked(&all, "the group lost this member")?;
+            }
             Event::Trouble(reason) => self.note_trouble(format!("kafka: {reason}")),
             Event::Fatal(reason) => {
                 return Err(Error::Bug(format!(
@@ -185,10 +215,10 @@ impl Control {
         for topic_partition in &all {
             self.attach(topic_partition)?;
         }
-        let mut pending = Pending {
-            topic_partitions: all.clone(),
-            ..Pending::default()
-        };
+        // One that is not answered yet is answered with this one.
+        let mut pending = self.pending.take().unwrap_or_default();
+        pending.topic_partitions.retain(|it| !all.contains(it));
+        pending.topic_partitions.extend(all.iter().cloned());
         for (name, wanted) in self.by_table(&all) {
             let Some(table) = self.tables.get_mut(&name) else {
                 continue;
@@ -197,20 +227,19 @@ impl Control {
             if table.suspended.is_some() {
                 continue;
             }
-            // Gaining keeps the epoch; the first topic partitions begin one.
-            let epoch = match &table.epoch {
-                Some(epoch) if epoch.is_live() => epoch.clone(),
+            // Gaining keeps the epoch. Without one it begins over everything that the table has: a second epoch for what was retained would outlive a revocation (EPOCH-1).
+            let (epoch, topic_partitions) = match &table.epoch {
+                Some(epoch) if epoch.is_live() => (epoch.clone(), wanted),
                 _ => {
                     self.epochs += 1;
-                    Epoch::begin(self.epochs)
+                    table.reopen_at = None;
+                    (
+                        Epoch::begin(self.epochs),
+                        table.owned.iter().cloned().collect(),
+                    )
                 }
             };
             table.epoch = Some(epoch.clone());
-            // What was retained and waits to be read again is read with what came: a second epoch beside this one would outlive a revocation (EPOCH-1).
-            let topic_partitions = match table.reopen_at.take() {
-                Some(_) => table.owned.iter().cloned().collect(),
-                None => wanted,
-            };
             if table
                 .flusher
                 .try_send(FlusherCommand::Begin {
@@ -389,6 +418,49 @@ impl Control {
         Ok(self.group.pause(all)?)
     }
 
+    /// Lets the tables concerned commit what they have, for a bounded time, before others may own it.
+    fn commit_before_revoke(&mut self, all: Vec<TopicPartition>) -> Result<(), Error> {
+        let mut waiting = Vec::new();
+        for name in self.by_table(&all).keys() {
+            let Some(table) = self.tables.get(name) else {
+                continue;
+            };
+            if !table.epoch.as_ref().is_some_and(Epoch::is_live) {
+                continue;
+            }
+            let (reply, answer) = oneshot::channel();
+            // A flusher that takes no command is not waited for: what it has is read again.
+            if table
+                .flusher
+                .try_send(FlusherCommand::Drain { reply })
+                .is_ok()
+            {
+                waiting.push(answer);
+            }
+        }
+        let now = self.clock.now();
+        let mut revoking = Revoking::new(all, waiting, now);
+        let at_once = revoking.is_due(now);
+        self.revoking = Some(revoking);
+        if at_once {
+            self.finish_revoke()?;
+        }
+        Ok(())
+    }
+
+    fn finish_revoke(&mut self) -> Result<(), Error> {
+        let Some(revoking) = self.revoking.take() else {
+            return Ok(());
+        };
+        if revoking.late() > 0 {
+            tracing::warn!(
+                commits = revoking.late(),
+                "a last commit was not waited for; what it holds is read again unless it arrives"
+            );
+        }
+        self.revoked(&revoking.all, "the group took topic partitions back")
+    }
+
     /// Losing topic partitions ends the epoch of their tables (EPOCH-1); what they keep is read again from a fresh table.
     fn revoked(&mut self, all: &[TopicPartition], why: &str) -> Result<(), Error> {
         self.metrics.rebalanced();
@@ -480,6 +552,11 @@ impl Control {
                 reason,
                 superseded,
             } => self.epoch_ended(&table, &epoch, reason, superseded)?,
+            FromWorker::Displaced {
+                table,
+                epoch,
+                reason,
+            } => self.displaced(&table, &epoch, &reason)?,
             FromWorker::Halted {
                 table,
                 epoch,
@@ -491,6 +568,7 @@ impl Control {
                 positions,
                 reason,
             } => self.park(&table, epoch, positions, reason)?,
+            FromWorker::Lifted { table } => self.lifted(&table),
             FromWorker::Committed { offsets } => {
                 self.trouble = None;
                 self.group.report_offsets(&offsets);
@@ -573,6 +651,38 @@ impl Control {
         self.pause(&paused)
     }
 
+    /// Settles a table with its topics again. librdkafka takes no seek after a position outside of the log, so the topic partitions are assigned anew; an eager
+    /// assignment is one piece, so there every table begins again.
+    fn displaced(&mut self, name: &str, epoch: &Epoch, reason: &str) -> Result<(), Error> {
+        if !self.is_current(name, epoch) {
+            return Ok(());
+        }
+        tracing::warn!(
+            table = name,
+            reason,
+            "positions are outside of their logs; settling them with the table again"
+        );
+        let names: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|(other, table)| {
+                other.as_str() == name || (!self.group.is_cooperative() && !table.owned.is_empty())
+            })
+            .map(|(other, _)| other.clone())
+            .collect();
+        let mut all = Vec::new();
+        for name in names {
+            self.end_epoch(&name);
+            if let Some(table) = self.tables.get_mut(&name) {
+                table.parked.clear();
+                table.reopen_at = None;
+                all.extend(table.owned.iter().cloned());
+            }
+        }
+        self.beside_retained(&all, |group| group.take_back(&all))?;
+        self.assigned(all)
+    }
+
     fn halted(&mut self, name: &str, epoch: &Epoch, reason: String) -> Result<(), Error> {
         if !self.is_current(name, epoch) {
             return Ok(());
@@ -589,6 +699,20 @@ impl Control {
         table.parked.clear();
         let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
         self.pause(&paused)
+    }
+
+    fn lifted(&mut self, name: &str) {
+        let now = self.clock.now();
+        let Some(table) = self.tables.get_mut(name) else {
+            return;
+        };
+        if table.suspended.take().is_none() {
+            return;
+        }
+        tracing::info!(table = name, "suspension lifted; reading the table again");
+        table.reopen_at = Some(now);
+        self.status
+            .table(name, |table| table.state = TableState::Starting);
     }
 
     fn park(

@@ -42,12 +42,12 @@ pub enum Error {
         #[source]
         cause: writer::Error,
     },
-    /// A commit that is to be tried again from the table.
-    #[error("table `{table}`: its topics could not be written down yet: {reason}")]
+    /// What is to be tried again from the table.
+    #[error("table `{table}` is not settled with its topics yet: {reason}")]
     Unsettled {
         /// The table's name.
         table: String,
-        /// What the commit found.
+        /// Why not yet.
         reason: String,
     },
     /// A file of rejected records cannot be read.
@@ -76,6 +76,9 @@ pub enum Error {
         /// Names and reasons.
         tables: Vec<(String, String)>,
     },
+    /// What was asked for would lose or repeat records, or is about nothing.
+    #[error("{0}")]
+    Refused(String),
     /// Others keep taking over.
     #[error(
         "table `{table}`: superseded {times} times in a row without a commit of ours; another consumer writes the same topic partitions: {reason}"
@@ -126,7 +129,7 @@ impl Error {
             Error::Table { cause, .. } | Error::Store(cause) => cause.kind(),
             Error::Decode { cause, .. } => cause.kind(),
             Error::Writer { cause, .. } => cause.kind(),
-            Error::UnknownTable { .. } => Kind::Invalid,
+            Error::UnknownTable { .. } | Error::Refused(_) => Kind::Invalid,
             Error::Suspended { .. } | Error::Rejected { .. } => Kind::Corrupt,
             Error::Superseded { .. } => Kind::Superseded,
             Error::Unsettled { .. } | Error::TimedOut { .. } | Error::Grace { .. } => {

@@ -4,6 +4,7 @@
 mod assembly;
 mod beside;
 mod caught_up;
+mod cause;
 mod control;
 mod error;
 mod flusher;
@@ -11,13 +12,17 @@ mod lane;
 mod maintain;
 mod plan;
 mod replay;
+mod revoke;
 mod run;
+mod settle;
 mod share;
 #[cfg(test)]
 mod simulation;
 pub mod status;
+mod way_out;
 
 pub use error::Error;
 pub use replay::{Replayed, replay};
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;
+pub use way_out::{Lifted, Place, WayOut};

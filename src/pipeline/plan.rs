@@ -12,8 +12,10 @@ use crate::config::{Config, settings};
 use crate::decode::{self, Decoder, Registry, Resolved, Setup};
 use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
 use crate::model::commit::CommitOutcome;
+use crate::model::identity::TopicIdentity;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::beside::beside;
+use crate::pipeline::cause::{Verdict, judge_identity};
 use crate::pipeline::error::Error;
 use crate::source::{Lookup, Questions, StartAt};
 use crate::writer::{self, Layout};
@@ -123,11 +125,12 @@ impl Plan {
     /// Whether the table wants headers, or its rejected records do.
     pub(super) fn with_headers(&self) -> bool {
         let is_kept = self.dlq.as_ref().is_some_and(|dlq| dlq.bytes_max.is_some());
-        is_kept || self
-            .settings
-            .metadata
-            .include
-            .contains(&settings::MetadataColumn::Headers)
+        is_kept
+            || self
+                .settings
+                .metadata
+                .include
+                .contains(&settings::MetadataColumn::Headers)
     }
 }
 
@@ -268,13 +271,15 @@ fn lay_out(
 struct Asked {
     resolved: Resolved,
     topic_partitions: Vec<TopicPartition>,
-    cluster_id: Option<String>,
+    /// Who the topics were before anything else was asked about them.
+    identities: BTreeMap<String, TopicIdentity>,
 }
 
 impl Asked {
     async fn ask(outside: &Outside, settings: &settings::Table) -> Result<Asked, Error> {
         let (outside, settings) = (outside.clone(), settings.clone());
         blocking(move || {
+            let identities = outside.lookup.identities(&settings.topics)?;
             let mut topic_partitions = Vec::new();
             for topic in &settings.topics {
                 topic_partitions.extend(outside.lookup.topic_partitions(topic)?);
@@ -289,7 +294,7 @@ impl Asked {
             Ok(Asked {
                 resolved,
                 topic_partitions,
-                cluster_id: outside.lookup.cluster_id(),
+                identities,
             })
         })
         .await
@@ -309,7 +314,18 @@ impl Asked {
                 .topic_partitions
                 .iter()
                 .filter(|it| *it.topic == **topic);
-            let known = table.is_some_and(|table| table.sources().topic(topic).is_some());
+            let identity = self.identities.get(topic).cloned().unwrap_or_default();
+            let pinned = table.and_then(|table| table.sources().identity(topic));
+            let known = pinned.is_some();
+            if let Some(pinned) = pinned
+                && !matches!(
+                    judge_identity(topic, &pinned, Some(&identity)),
+                    Verdict::Same | Verdict::Adopt
+                )
+            {
+                // Another topic under the name: whoever settles the table decides, before anything of it is named.
+                continue;
+            }
             let new: Vec<TopicPartition> = match table {
                 Some(table) if known => all
                     .filter(|it| table.sources().incarnation(it).is_none())
@@ -326,12 +342,22 @@ impl Asked {
                 settings::Start::Latest => StartAt::Latest,
                 settings::Start::Timestamp(ms) => StartAt::Timestamp(ms),
             };
-            let lookup = Arc::clone(&outside.lookup);
-            let found = blocking(move || Ok(lookup.start_offsets(&new, start)?)).await?;
+            let (lookup, asked) = (Arc::clone(&outside.lookup), topic.clone());
+            let (found, after) = blocking(move || {
+                let found = lookup.start_offsets(&new, start)?;
+                Ok((found, lookup.identities(std::slice::from_ref(&asked))?))
+            })
+            .await?;
+            if after.get(topic) != Some(&identity) {
+                return Err(Error::Unsettled {
+                    table: settings.name.clone(),
+                    reason: format!("topic `{topic}` was created again meanwhile"),
+                });
+            }
             starts.push(TopicStart {
                 topic: Arc::from(topic.as_str()),
-                cluster_id: self.cluster_id.clone(),
-                topic_id: None,
+                cluster_id: identity.cluster_id,
+                topic_id: identity.topic_id,
                 start: start_words(settings.start),
                 offsets: found
                     .into_iter()

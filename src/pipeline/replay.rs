@@ -12,12 +12,10 @@ use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
-use crate::config::{Config, settings};
 use crate::config::settings::{ErrorMode, Tombstones};
+use crate::config::{Config, settings};
 use crate::decode::{Decoder, RejectedRow, RejectedRows, rejected_rows};
-use crate::delta::{
-    self, Extent, FileList, LiveFile, ObjectReader, Publisher, Table, TableStore,
-};
+use crate::delta::{self, Extent, FileList, LiveFile, ObjectReader, Publisher, Table, TableStore};
 use crate::model::commit::{CommitOutcome, Outbox, Replaced, Replay, StagedFile};
 use crate::model::offset::{Span, TopicPartition};
 use crate::model::record::Records;
@@ -227,10 +225,13 @@ impl<'a> Replaying<'a> {
     fn decode(&mut self, files: &[(String, LiveFile)]) -> Result<Round, Error> {
         let runtime = Arc::clone(&self.runtime);
         let table = &self.plan.settings.name;
-        let decoder = self.plan.decoder(&self.clock).map_err(|cause| Error::Decode {
-            table: table.clone(),
-            cause,
-        })?;
+        let decoder = self
+            .plan
+            .decoder(&self.clock)
+            .map_err(|cause| Error::Decode {
+                table: table.clone(),
+                cause,
+            })?;
         let mut round = Round {
             decoder,
             rows: Encoder::new(Arc::clone(&self.plan.layout)),
@@ -282,8 +283,14 @@ impl<'a> Replaying<'a> {
             cause,
         };
         round.cut_left(&self.plan, 0)?;
-        let rows = self.upload(round.rows, &self.plan.store).await.map_err(failed)?;
-        let left = self.upload(round.left_files, &self.dlq.store).await.map_err(failed)?;
+        let rows = self
+            .upload(round.rows, &self.plan.store)
+            .await
+            .map_err(failed)?;
+        let left = self
+            .upload(round.left_files, &self.dlq.store)
+            .await
+            .map_err(failed)?;
         let replaced = files.into_iter().map(|(key, file)| Replaced {
             path_in_log: file.path_in_log,
             key,
@@ -299,7 +306,9 @@ impl<'a> Replaying<'a> {
                 files: left,
             },
             replaced: replaced.collect(),
-            coordinates: coordinates.map(|(it, offsets)| (it, spans(&offsets))).collect(),
+            coordinates: coordinates
+                .map(|(it, offsets)| (it, spans(&offsets)))
+                .collect(),
             follows,
         };
         Ok((round.counts, Some(replay)))
@@ -327,16 +336,15 @@ impl<'a> Replaying<'a> {
 
 impl Round {
     /// Decodes rejected records; what is no row now stays a rejected record.
-    fn take(
-        &mut self,
-        rows: Vec<RejectedRow>,
-        plan: &Plan,
-        clock: &Clock,
-    ) -> Result<(), Error> {
+    fn take(&mut self, rows: Vec<RejectedRow>, plan: &Plan, clock: &Clock) -> Result<(), Error> {
         let mut by_place: BTreeMap<TopicPartition, Vec<RejectedRow>> = BTreeMap::new();
         for row in rows {
             self.counts.records += 1;
-            let is_ours = plan.settings.topics.iter().any(|it| **it == *row.topic_partition.topic);
+            let is_ours = plan
+                .settings
+                .topics
+                .iter()
+                .any(|it| **it == *row.topic_partition.topic);
             let is_skipped = row.is_whole()
                 && row.value.is_none()
                 && plan.settings.tombstones == Tombstones::Skip;
@@ -345,7 +353,10 @@ impl Round {
             } else if is_skipped {
                 self.counts.skipped += 1;
             } else if is_ours {
-                by_place.entry(row.topic_partition.clone()).or_default().push(row);
+                by_place
+                    .entry(row.topic_partition.clone())
+                    .or_default()
+                    .push(row);
                 continue;
             } else {
                 self.counts.rejects += 1;
@@ -384,7 +395,12 @@ impl Round {
                     "the decoder does not get past {topic_partition} at record {from} of a replay"
                 )));
             }
-            bad.extend(appended.rejects.into_iter().map(|reject| (reject.offset, reject)));
+            bad.extend(
+                appended
+                    .rejects
+                    .into_iter()
+                    .map(|reject| (reject.offset, reject)),
+            );
             if appended.taken < records.len() {
                 self.cut(plan)?;
             }
@@ -442,10 +458,12 @@ impl Round {
             table: plan.settings.name.clone(),
             cause,
         })?;
-        self.left_files.write(&batch).map_err(|cause| Error::Writer {
-            table: plan.settings.name.clone(),
-            cause,
-        })
+        self.left_files
+            .write(&batch)
+            .map_err(|cause| Error::Writer {
+                table: plan.settings.name.clone(),
+                cause,
+            })
     }
 }
 
@@ -490,7 +508,10 @@ mod tests {
     #[test]
     fn offsets_become_spans_without_holes() {
         let spans = spans(&BTreeSet::from([1, 2, 3, 7, 9, 10]));
-        let pairs: Vec<_> = spans.iter().map(|span| (span.start(), span.end())).collect();
+        let pairs: Vec<_> = spans
+            .iter()
+            .map(|span| (span.start(), span.end()))
+            .collect();
         assert_eq!(pairs, [(1, 4), (7, 8), (9, 11)]);
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct LaneState {
     pub(super) positions: BTreeMap<TopicPartition, i64>,
     /// Why this lane takes no more of this table.
     pub(super) halted: Option<String>,
+    /// Why its positions must be held against the logs again.
+    pub(super) displaced: Option<String>,
 }
 
 /// Bytes that each table has in its lanes.
@@ -123,6 +125,7 @@ impl Share {
                     .map(|(topic_partition, position)| (topic_partition.clone(), *position)),
             );
             total.halted = total.halted.or_else(|| state.halted.clone());
+            total.displaced = total.displaced.or_else(|| state.displaced.clone());
         }
         total
     }

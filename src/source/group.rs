@@ -191,6 +191,33 @@ impl Group {
         result.map_err(|error| self.group_error("giving back", &error))
     }
 
+    /// Takes topic partitions out of the assignment that are to be assigned again, at other offsets; all of them under an eager protocol, whose assignment is one piece.
+    /// When this returns, their queues may be attached to lanes: librdkafka drops the forwarding of a queue when it stops its topic partition, and for good, since a queue
+    /// that was once forwarded by the application is not forwarded by a new assignment.
+    pub fn take_back(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
+        let taken: BTreeSet<TopicPartition> = if self.is_cooperative() {
+            let assigned = all.iter().filter(|it| self.assigned.contains(*it));
+            assigned.cloned().collect()
+        } else {
+            std::mem::take(&mut self.assigned)
+        };
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let result = if self.is_cooperative() {
+            self.assigned.retain(|it| !taken.contains(it));
+            let list = list_of(taken.iter().map(|it| (it, Offset::Invalid)))?;
+            self.consumer.incremental_unassign(&list)
+        } else {
+            self.consumer.unassign()
+        };
+        // librdkafka answers in order: once it tells the assignment, it has stopped what it was told to stop before.
+        result
+            .and_then(|()| self.consumer.assignment())
+            .map(drop)
+            .map_err(|error| self.group_error("assigning again", &error))
+    }
+
     /// Lets paused topic partitions be fetched again, from these offsets, and answers those that cannot be sought yet: they stay paused and are to be tried again, since
     /// they would go on wherever they stand. A resume is always a seek: after an end and a pause, librdkafka would skip a record.
     pub fn resume_at(
@@ -283,7 +310,8 @@ impl Group {
         }
     }
 
-    fn is_cooperative(&self) -> bool {
+    /// Whether assignments come and go in parts.
+    pub fn is_cooperative(&self) -> bool {
         matches!(
             self.consumer.rebalance_protocol(),
             RebalanceProtocol::Cooperative

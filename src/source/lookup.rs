@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::config::settings::Kafka;
+use crate::model::identity::TopicIdentity;
 use crate::model::offset::TopicPartition;
 use crate::source::client::{Consumer, Listener, base_config};
 use crate::source::error::{Error, code_words, words};
+use crate::source::native::{Undescribed, topic_ids};
 
 /// A client that only asks.
 pub struct Lookup {
@@ -65,6 +68,40 @@ impl Lookup {
     /// The cluster's id, where the broker has one.
     pub fn cluster_id(&self) -> Option<String> {
         self.consumer.client().fetch_cluster_id(self.timeout)
+    }
+
+    /// Who these topics are now, beyond their names.
+    pub fn identities(&self, topics: &[String]) -> Result<BTreeMap<String, TopicIdentity>, Error> {
+        let doing = || format!("asking for the ids of {}", topics.join(", "));
+        let broker = self
+            .answering_broker(topics)
+            .map_err(|error| self.unreachable(doing(), words(&error)))?;
+        let ids =
+            topic_ids(&self.consumer, topics, broker, self.timeout).map_err(
+                |error| match error {
+                    Undescribed::Topic { topic, reason } => Error::Topic { topic, reason },
+                    Undescribed::Unreachable(reason) => self.unreachable(doing(), reason),
+                },
+            )?;
+        let cluster_id = self.cluster_id().filter(|id| !id.is_empty());
+        let identity = |(topic, topic_id)| {
+            let identity = TopicIdentity {
+                cluster_id: cluster_id.clone(),
+                topic_id,
+            };
+            (topic, identity)
+        };
+        Ok(ids.into_iter().map(identity).collect())
+    }
+
+    /// A broker that answers now, by its id.
+    fn answering_broker(&self, topics: &[String]) -> KafkaResult<Option<i32>> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(topics.first().map(String::as_str), self.timeout)?;
+        // A broker is asked under no id of its own as long as only its address is known.
+        let answered = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
+        Ok(answered.or_else(|| metadata.brokers().first().map(|broker| broker.id())))
     }
 
     /// The topic's partitions, ascending.

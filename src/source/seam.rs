@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::model::identity::TopicIdentity;
 use crate::model::offset::TopicPartition;
 use crate::source::error::Error;
 use crate::source::group::{Event, Group};
@@ -34,6 +35,10 @@ pub trait Member: Debug {
     fn retained(&self, changed: &[TopicPartition]) -> Vec<TopicPartition>;
     /// Answers a revocation: from here on others may own these.
     fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<(), Error>;
+    /// Takes topic partitions out of the assignment that are to be assigned again, at other offsets, all of them under an eager protocol; then they may be attached.
+    fn take_back(&mut self, all: &[TopicPartition]) -> Result<(), Error>;
+    /// Whether assignments come and go in parts.
+    fn is_cooperative(&self) -> bool;
     /// Lets paused topic partitions be fetched again, from these offsets; answers those that stay paused because they cannot be sought yet.
     fn resume_at(
         &self,
@@ -51,6 +56,8 @@ pub trait Member: Debug {
 pub trait Questions: Debug + Send + Sync {
     /// The cluster's id, where the broker has one.
     fn cluster_id(&self) -> Option<String>;
+    /// Who these topics are now, beyond their names.
+    fn identities(&self, topics: &[String]) -> Result<BTreeMap<String, TopicIdentity>, Error>;
     /// The topic's partitions, ascending.
     fn topic_partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error>;
     /// Start and end of one topic partition's log.
@@ -95,6 +102,14 @@ impl Member for Group {
         Group::acknowledge(self, revoked)
     }
 
+    fn take_back(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
+        Group::take_back(self, all)
+    }
+
+    fn is_cooperative(&self) -> bool {
+        Group::is_cooperative(self)
+    }
+
     fn resume_at(
         &self,
         starts: &BTreeMap<TopicPartition, i64>,
@@ -118,6 +133,10 @@ impl Member for Group {
 impl Questions for Lookup {
     fn cluster_id(&self) -> Option<String> {
         Lookup::cluster_id(self)
+    }
+
+    fn identities(&self, topics: &[String]) -> Result<BTreeMap<String, TopicIdentity>, Error> {
+        Lookup::identities(self, topics)
     }
 
     fn topic_partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {

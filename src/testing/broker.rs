@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::model::identity::TopicIdentity;
 use crate::model::offset::TopicPartition;
 use crate::model::record::{Coordinates, Records, TimestampType};
 use crate::source::{
@@ -505,6 +506,23 @@ impl Member for ScriptedMember {
         Ok(())
     }
 
+    fn take_back(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
+        let mut cluster = self.broker.lock();
+        let is_eager = cluster.protocol == Protocol::Eager;
+        if let Some(life) = cluster.members.get_mut(&self.life) {
+            life.shake(is_eager);
+            for it in all {
+                life.fetching.remove(&it.number);
+                life.lanes.remove(&it.number);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_cooperative(&self) -> bool {
+        self.broker.lock().protocol == Protocol::Cooperative
+    }
+
     fn resume_at(
         &self,
         starts: &BTreeMap<TopicPartition, i64>,
@@ -664,6 +682,21 @@ fn failed(topic_partition: TopicPartition, offset_out_of_range: bool) -> Fetch {
 impl Questions for Broker {
     fn cluster_id(&self) -> Option<String> {
         Some("simulated".to_owned())
+    }
+
+    fn identities(&self, topics: &[String]) -> Result<BTreeMap<String, TopicIdentity>, Error> {
+        let cluster = self.lock();
+        if cluster.is_away {
+            return Err(cluster.unreachable());
+        }
+        let identity = TopicIdentity {
+            cluster_id: self.cluster_id(),
+            topic_id: Some("simulated".to_owned()),
+        };
+        Ok(topics
+            .iter()
+            .map(|topic| (topic.clone(), identity.clone()))
+            .collect())
     }
 
     fn topic_partitions(&self, _: &str) -> Result<Vec<TopicPartition>, Error> {

@@ -120,15 +120,17 @@ const ON_INCOMPATIBLE: &[Choice] = &[
 
 const ON_SOURCE_CHANGE: &[Choice] = &[
     word("suspend", "The table stops until a person decides."),
-    later("continue", "The next incarnation begins.", "use `suspend`"),
+    word(
+        "continue",
+        "The next incarnation begins at the start of the topic that there is now.",
+    ),
 ];
 
 const ON_LOST_OFFSETS: &[Choice] = &[
     word("suspend", "The table stops until a person decides."),
-    later(
+    word(
         "continue",
-        "The hole is recorded and passed over.",
-        "use `suspend`",
+        "The hole is recorded as lost and passed over; a truncated log is read on as the next incarnation.",
     ),
 ];
 
@@ -287,7 +289,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("tables[].evolution.allow", Kind::Choice(EVOLUTION), Default::Value("none"), "What may change by itself; the default becomes `add_columns` when that is built."),
     Key::new("tables[].evolution.on_incompatible", Kind::Choice(ON_INCOMPATIBLE), Default::Value("reject"), "What a record does that the table's columns cannot hold."),
     Key::new("tables[].on_source_change", Kind::Choice(ON_SOURCE_CHANGE), Default::Value("suspend"), "What happens when a topic was recreated or the cluster is another."),
-    Key::new("tables[].on_lost_offsets", Kind::Choice(ON_LOST_OFFSETS), Default::Value("suspend"), "What happens when records were deleted before they were read."),
+    Key::new("tables[].on_lost_offsets", Kind::Choice(ON_LOST_OFFSETS), Default::Value("suspend"), "What happens when records were deleted before they were read, or when a log was truncated."),
     Key::new("tables[].write_mode", Kind::Choice(WRITE_MODES), Default::Value("append"), "How rows are written."),
     Key::new(
         "tables[].properties",

@@ -8,8 +8,8 @@ use crate::config::resolve::value::Key;
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    ErrorMode, Errors, Flush, Maintenance, Metadata, MetadataColumn, PartitionField, Start,
-    SuspendAbove, Table, Tombstones,
+    ErrorMode, Errors, Flush, Maintenance, Metadata, MetadataColumn, OnChange, PartitionField,
+    Start, SuspendAbove, Table, Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -42,7 +42,14 @@ pub(super) fn resolve(
         _ => None,
     };
     let errors = errors(section, name.as_deref(), findings);
+    let on_change = |key: &str| match section.word(key) {
+        Some("continue") => Some(OnChange::Continue),
+        Some("suspend") => Some(OnChange::Suspend),
+        _ => None,
+    };
     Some(Table {
+        on_source_change: on_change("on_source_change")?,
+        on_lost_offsets: on_change("on_lost_offsets")?,
         name: name?,
         path: path?,
         topics: topics?,
@@ -211,15 +218,20 @@ fn errors(section: &Section, name: Option<&str>, findings: &mut Findings) -> Opt
         "skip" => ErrorMode::Skip,
         _ => ErrorMode::Suspend,
     };
-    let has_hidden =
-        section.is_written("columns.exclude") || section.is_written("columns.mask");
+    let has_hidden = section.is_written("columns.exclude") || section.is_written("columns.mask");
     let raw = section.word("errors.raw");
     if raw.is_none() && section.is_written("errors.raw") {
         return None;
     }
     Some(Errors {
         mode,
-        table: folder(section, "errors.table", name, |name| format!("{name}__dlq"), findings)?,
+        table: folder(
+            section,
+            "errors.table",
+            name,
+            |name| format!("{name}__dlq"),
+            findings,
+        )?,
         raw: raw.map_or(!has_hidden, |word| word == "true"),
         suspend_above: SuspendAbove {
             percent: section.number("errors.suspend_above.percent")?,

@@ -1,7 +1,6 @@
 //! What holds between tables and between the parts of one: unique names, folders and topics, and columns where the config lists them.
 
 use crate::config::ddl::{Column, Type};
-use crate::config::partition;
 use crate::config::problem::{Findings, suggestion};
 use crate::config::section::{Section, join};
 use crate::config::settings::{
@@ -212,11 +211,7 @@ fn field_complaint(field: &PartitionField, columns: &[Column], kafka: &[String])
             field.name
         ));
     }
-    let path = if field.transform == Transform::Identity {
-        vec![field.source.clone()]
-    } else {
-        partition::segments(&field.source)?
-    };
+    let path = field.source_path();
     if let [only] = path.as_slice()
         && kafka.contains(only)
     {

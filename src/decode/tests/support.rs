@@ -14,9 +14,8 @@ use serde_json::{Value as Json, json};
 use crate::clock::Clock;
 use crate::config::ddl::{Column, Type};
 use crate::config::settings::{
-    ErrorMode, Errors, Flush, JsonSchemaSource, Metadata, MetadataColumn, Start, SuspendAbove,
-    Table, Tombstones,
-    UnknownFields, Value,
+    ErrorMode, Errors, Flush, JsonSchemaSource, Metadata, MetadataColumn, OnChange, Start,
+    SuspendAbove, Table, Tombstones, UnknownFields, Value,
 };
 use crate::decode::{Appended, Decoder, Registry, Resolved, Setup, columns, resolve};
 use crate::model::offset::TopicPartition;
@@ -26,6 +25,8 @@ pub(super) const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn table(value: Value) -> Table {
     Table {
+        on_source_change: OnChange::Suspend,
+        on_lost_offsets: OnChange::Suspend,
         name: "orders".to_owned(),
         path: "orders".to_owned(),
         topics: vec!["shop.orders".to_owned()],

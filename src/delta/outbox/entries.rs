@@ -168,6 +168,7 @@ pub(crate) fn plan_replay(
         spans: Vec::new(),
         valid_through: None,
         outbox: Some(manifest),
+        mended: Vec::new(),
     });
     Draft {
         info,

@@ -18,8 +18,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use object_store::path::Path;
 use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
 use serde_json::Value;
 
 use crate::clock::Clock;
@@ -135,9 +135,9 @@ impl Publisher {
         match table.publish(&publication).await {
             CommitOutcome::Committed(_) | CommitOutcome::Superseded(_) => Ok(()),
             CommitOutcome::Conflict(reason) => Err(table.store.damaged(table.version(), reason)),
-            CommitOutcome::Unknown(reason) => {
-                Err(table.store.failed("make the table of rejected records", reason))
-            }
+            CommitOutcome::Unknown(reason) => Err(table
+                .store
+                .failed("make the table of rejected records", reason)),
         }
     }
 
@@ -184,10 +184,7 @@ impl Publisher {
     }
 
     /// Versions of the main table whose rejected records nobody has shown yet, for each folder with any: their entries and files are needed.
-    pub async fn unpublished(
-        &mut self,
-        main: &Table,
-    ) -> Result<BTreeMap<String, Vec<u64>>, Error> {
+    pub async fn unpublished(&mut self, main: &Table) -> Result<BTreeMap<String, Vec<u64>>, Error> {
         let mut all = BTreeMap::new();
         for (folder, head) in heads(&main.state) {
             if let Some(versions) = self.versions(main, &folder, head).await?
@@ -200,11 +197,7 @@ impl Publisher {
     }
 
     /// The files in `folder` that the main table has named and nobody has shown yet: unseen, and needed.
-    pub async fn unseen(
-        &mut self,
-        main: &Table,
-        folder: &str,
-    ) -> Result<BTreeSet<String>, Error> {
+    pub async fn unseen(&mut self, main: &Table, folder: &str) -> Result<BTreeSet<String>, Error> {
         let mut keys = BTreeSet::new();
         let Some(head) = heads(&main.state).get(folder).copied() else {
             return Ok(keys);
@@ -280,8 +273,7 @@ impl Publisher {
         };
         let left = versions.len().saturating_sub(VERSIONS_MAX);
         let chosen = versions.split_off(left);
-        let (Some(through), Some(table)) = (chosen.first().copied(), self.table(folder))
-        else {
+        let (Some(through), Some(table)) = (chosen.first().copied(), self.table(folder)) else {
             return Ok(None);
         };
         let app_id = shown_app_id(main.id());
@@ -302,10 +294,21 @@ impl Publisher {
                 match objects.head(&path).await {
                     Ok(meta) if meta.size == file.size_bytes => publication.files.push(file),
                     Ok(meta) => {
-                        return Err(lost(main, version, format!("cannot be published: `{folder}/{path}` has {} bytes instead of {} ({spans})", meta.size, file.size_bytes)));
+                        return Err(lost(
+                            main,
+                            version,
+                            format!(
+                                "cannot be published: `{folder}/{path}` has {} bytes instead of {} ({spans})",
+                                meta.size, file.size_bytes
+                            ),
+                        ));
                     }
                     Err(object_store::Error::NotFound { .. }) => {
-                        return Err(lost(main, version, format!("cannot be published: `{folder}/{path}` is gone ({spans})")));
+                        return Err(lost(
+                            main,
+                            version,
+                            format!("cannot be published: `{folder}/{path}` is gone ({spans})"),
+                        ));
                     }
                     Err(error) => {
                         return Err(table.store.failed(format!("look at {path}"), error));
@@ -342,7 +345,10 @@ async fn check_live(table: &Table, main: &Table, publication: &Publication) -> R
         Some(path) => Err(lost(
             main,
             publication.through,
-            format!("were replayed, but `{path}` of {} was rewritten by another engine meanwhile and still shows them", table.location()),
+            format!(
+                "were replayed, but `{path}` of {} was rewritten by another engine meanwhile and still shows them",
+                table.location()
+            ),
         )),
         None => Ok(()),
     }
@@ -362,9 +368,11 @@ async fn read(main: &Table, version: u64, folder: &str) -> Result<(Manifest, Str
         .map_err(|reason| main.store.damaged(version, reason))?
         .filter(|manifest| manifest.table == folder)
         .ok_or_else(|| {
-            main.store.damaged(
+            // Also where its entry was cleaned up and a late put of another one landed in its place.
+            lost(
+                main,
                 version,
-                format!("the txn of its outbox for `{folder}` names it, but it has none"),
+                format!("cannot be published: its entry has none for `{folder}`"),
             )
         })?;
     Ok((manifest, spans(&lakeward)))

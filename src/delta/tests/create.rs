@@ -125,7 +125,7 @@ async fn a_topic_partition_that_another_instance_named_first_can_be_committed_by
         &ours.commit(&append(&[(2, 7, 8)], "a"), "shop").await,
         "lakeward.sources changed",
     );
-    ours.hand_out();
+    ours.hand_out(&[]);
     assert_eq!(
         ours.commit(&append(&[(2, 7, 8)], "b"), "shop").await,
         CommitOutcome::Committed(2)

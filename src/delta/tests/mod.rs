@@ -6,6 +6,7 @@ mod create;
 mod faults;
 mod golden;
 mod load;
+mod mend;
 mod outbox;
 mod probe;
 

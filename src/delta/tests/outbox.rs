@@ -154,8 +154,7 @@ async fn dlq_1_a_process_that_dies_anywhere_leaves_it_to_the_next_one() {
             lake.reject(&mut table, 0, "a").await;
             lake.reject(&mut table, 2, "b").await;
             let failure = fault(Failure::Unavailable);
-            lake.faulty
-                .rule(operation, LOG, When::Nth(nth), failure);
+            lake.faulty.rule(operation, LOG, When::Nth(nth), failure);
             let dead = Fault::FailBefore(Failure::Forbidden);
             // From then on it hears nothing any more.
             lake.faulty
@@ -180,16 +179,28 @@ async fn dlq_1_an_entry_or_a_file_that_is_gone_is_named_and_nothing_is_shown() {
     lake.inner().delete(&path).await.unwrap();
     let error = lake.publish_anew().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt);
-    assert!(error.to_string().contains("rejects/orders/a` is gone"), "{error}");
-    lake.inner().put(&path, b"ab".to_vec().into()).await.unwrap();
+    assert!(
+        error.to_string().contains("rejects/orders/a` is gone"),
+        "{error}"
+    );
+    lake.inner()
+        .put(&path, b"ab".to_vec().into())
+        .await
+        .unwrap();
     let error = lake.publish_anew().await.unwrap_err().to_string();
     assert!(error.contains("2 bytes instead of 3"), "{error}");
-    lake.inner().put(&path, b"abc".to_vec().into()).await.unwrap();
+    lake.inner()
+        .put(&path, b"abc".to_vec().into())
+        .await
+        .unwrap();
     let mut publisher = Publisher::new(&lake.clock);
     let newest = lake.load().await;
     lake.delete(&entry(version)).await;
     let error = publisher.publish(&newest).await.unwrap_err().to_string();
-    assert!(error.contains("version 1") && error.contains("cleaned up"), "{error}");
+    assert!(
+        error.contains("version 1") && error.contains("cleaned up"),
+        "{error}"
+    );
     assert!(lake.shown().await.is_empty());
 }
 
@@ -253,9 +264,14 @@ async fn dlq_1_a_replay_takes_its_records_out_once_and_excludes_another() {
     lake.reject(&mut table, 0, "a").await;
     lake.publish_anew().await.unwrap();
     let left = Path::from(format!("lake/{FOLDER}/left"));
-    lake.inner().put(&left, b"abc".to_vec().into()).await.unwrap();
+    lake.inner()
+        .put(&left, b"abc".to_vec().into())
+        .await
+        .unwrap();
     let (mut one, mut other) = (lake.load().await, lake.load().await);
-    let committed = one.replay(&replay(one.last_replay(), "a", "left"), "shop").await;
+    let committed = one
+        .replay(&replay(one.last_replay(), "a", "left"), "shop")
+        .await;
     assert_eq!(committed, CommitOutcome::Committed(2));
     let second = other.replay(&replay(None, "a", "left"), "shop").await;
     check_superseded(&second, "replay");
@@ -276,14 +292,20 @@ async fn dlq_1_rejects_that_another_engine_rewrote_during_a_replay_are_named() {
     lake.reject(&mut table, 0, "a").await;
     lake.publish_anew().await.unwrap();
     let left = Path::from(format!("lake/{FOLDER}/left"));
-    lake.inner().put(&left, b"abc".to_vec().into()).await.unwrap();
+    lake.inner()
+        .put(&left, b"abc".to_vec().into())
+        .await
+        .unwrap();
     let mut main = lake.load().await;
     main.replay(&replay(None, "a", "left"), "shop").await;
     let entry = Path::from(format!("lake/{FOLDER}/{}", entry(3)));
     let text = "{\"remove\":{\"path\":\"a\",\"dataChange\":false}}\n{\"add\":{\"path\":\"b\",\"partitionValues\":{},\"size\":3,\"modificationTime\":0,\"dataChange\":false}}\n";
     lake.inner().put(&entry, text.into()).await.unwrap();
     let error = lake.publish_anew().await.unwrap_err().to_string();
-    assert!(error.contains("`a`") && error.contains("another engine"), "{error}");
+    assert!(
+        error.contains("`a`") && error.contains("another engine"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -296,5 +318,10 @@ async fn dlq_1_an_append_that_loses_its_race_names_its_rejects_under_its_final_v
     let version = lake.reject_prepared(&mut table, 2, "b").await;
     assert_eq!(version, 3);
     assert_eq!(lake.publish_anew().await.unwrap(), 2);
-    assert!(lake.clock.now().since(crate::clock::Instant::from_millis(0)) < Duration::from_secs(60));
+    assert!(
+        lake.clock
+            .now()
+            .since(crate::clock::Instant::from_millis(0))
+            < Duration::from_secs(60)
+    );
 }

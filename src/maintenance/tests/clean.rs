@@ -8,10 +8,10 @@ use crate::maintenance::clean_log::clean_log;
 use crate::maintenance::vacuum::vacuum;
 use crate::testing::faulty_store::{Fault, Operation, When};
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Makes a file of the table older by the store's time stamp.
-fn age(folder: &LocalPath, key: &str, by: Duration) {
+pub(super) fn age(folder: &LocalPath, key: &str, by: Duration) {
     let file = File::options()
         .write(true)
         .open(folder.join("orders").join(key))
@@ -39,7 +39,7 @@ fn put_beside_the_data(folder: &LocalPath) {
     }
 }
 
-fn log(version: u64, end: &str) -> String {
+pub(super) fn log(version: u64, end: &str) -> String {
     format!("_delta_log/{version:020}.{end}")
 }
 

@@ -3,6 +3,7 @@
 mod clean;
 mod compaction;
 mod flat;
+mod rejects;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as LocalPath;

@@ -61,7 +61,10 @@ pub(in crate::ops) fn list(request: &DlqList, patience: &Patience) -> Outcome {
     let records = groups.iter().map(|group| group.records).sum();
     output::line(&match request.format {
         Format::Text if groups.is_empty() => {
-            format!("{}  no rejected records in `{}`", table.name, table.errors.table)
+            format!(
+                "{}  no rejected records in `{}`",
+                table.name, table.errors.table
+            )
         }
         Format::Text => text(&groups),
         Format::Json => json(&Answer {
@@ -118,7 +121,14 @@ fn text(groups: &[Group]) -> String {
         ]
     });
     output::table(
-        &["code", "field", "records", "first failed", "last failed", "example"],
+        &[
+            "code",
+            "field",
+            "records",
+            "first failed",
+            "last failed",
+            "example",
+        ],
         &cells.collect::<Vec<_>>(),
     )
 }
@@ -157,7 +167,10 @@ mod tests {
         let group = &groups[&("truncated".to_owned(), String::new())];
         assert_eq!((group.records, group.example.offset), (2, 7));
         assert_eq!(
-            (group.first_failed_at.as_str(), group.last_failed_at.as_str()),
+            (
+                group.first_failed_at.as_str(),
+                group.last_failed_at.as_str()
+            ),
             ("1970-01-01T00:00:05.000Z", "1970-01-01T00:00:07.000Z")
         );
         assert_eq!(groups.len(), 2);

@@ -92,7 +92,9 @@ async fn read(
             damaged(error.to_string())
         };
         let path = Path::parse(key).map_err(|error| damaged(error.to_string()))?;
-        let opened = patience.wait(STORE, StoredFile::open(&objects, &path)).await?;
+        let opened = patience
+            .wait(STORE, StoredFile::open(&objects, &path))
+            .await?;
         let mut batches = opened
             .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
             .map_err(of_parquet)?;

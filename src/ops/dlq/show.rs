@@ -134,7 +134,10 @@ fn text(rows: &[RejectedRow]) -> String {
             message.push_str("...");
         }
         vec![
-            format!("{}[{}]", row.topic_partition.topic, row.topic_partition.number),
+            format!(
+                "{}[{}]",
+                row.topic_partition.topic, row.topic_partition.number
+            ),
             row.offset.to_string(),
             row.code.clone(),
             row.path.clone(),
@@ -143,7 +146,14 @@ fn text(rows: &[RejectedRow]) -> String {
         ]
     });
     output::table(
-        &["topic partition", "offset", "code", "field", "failed", "message"],
+        &[
+            "topic partition",
+            "offset",
+            "code",
+            "field",
+            "failed",
+            "message",
+        ],
         &cells.collect::<Vec<_>>(),
     )
 }

@@ -171,7 +171,9 @@ impl History {
             };
             for (start, end) in &replayed.ranges {
                 for tile in &mut progress.tiles {
-                    let shared = (*end).min(tile.end).saturating_sub((*start).max(tile.start));
+                    let shared = (*end)
+                        .min(tile.end)
+                        .saturating_sub((*start).max(tile.start));
                     let Some(shared) = u64::try_from(shared).ok().filter(|shared| *shared > 0)
                     else {
                         continue;

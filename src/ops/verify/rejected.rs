@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use object_store::path::Path;
 use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
 
 use crate::ops::exit::Failure;
 use crate::ops::output::thousands;
@@ -37,11 +37,16 @@ pub(super) async fn audit(
             rejected: BTreeMap::new(),
         };
         let Some(listing) = log::list(objects, patience).await? else {
-            report.unproved(format!("the rejected records in `{folder}`: that table was dropped"));
+            report.unproved(format!(
+                "the rejected records in `{folder}`: that table was dropped"
+            ));
             continue;
         };
         let mut rejected = replay(&beside, &listing, report, patience).await?;
-        let shown = history.table_id.as_ref().and_then(|id| rejected.shown.get(id));
+        let shown = history
+            .table_id
+            .as_ref()
+            .and_then(|id| rejected.shown.get(id));
         let shown = shown.map_or(0, |version| u64::try_from(*version).unwrap_or(0));
         let unshown = outboxes.range(shown.saturating_add(1)..);
         let mut waiting = 0;
@@ -59,7 +64,11 @@ pub(super) async fn audit(
             .flat_map(|progress| &progress.tiles)
             .map(|tile| tile.kept)
             .sum();
-        let read = if rejected_count.is_some() { ", each once" } else { "" };
+        let read = if rejected_count.is_some() {
+            ", each once"
+        } else {
+            ""
+        };
         report.fact(
             &[Kind::Log, Kind::MissingFile, Kind::LostReject, Kind::DuplicateRow, Kind::StrayRow],
             format!(

@@ -21,6 +21,7 @@ use crate::pipeline::flusher::Flusher;
 use crate::pipeline::flusher::outbox::Rejected;
 use crate::pipeline::lane::{Handed, LaneCommand};
 use crate::pipeline::plan::back_off;
+use crate::pipeline::settle::{Confirming, confirm_identities};
 use crate::writer::{self, EncodedFile, Encoder, Layout};
 
 /// Uploads of one flush that run side by side.
@@ -94,6 +95,20 @@ impl Flusher {
         let files = self.upload(epoch, files, &plan.store).await?;
         let outbox = self.stage(epoch, sealed.rejected).await?;
         drop(sealed.permits);
+        let polled = advance.steps().map(|(topic_partition, _)| topic_partition);
+        let confirming = Confirming {
+            table: &self.table,
+            lookup: &self.lookup,
+            clock: &self.clock,
+            epoch,
+            trouble: &|sentence| self.trouble(sentence),
+        };
+        confirm_identities(confirming, polled)
+            .await
+            .map_err(|reason| Failed::Epoch {
+                reason,
+                superseded: false,
+            })?;
         let append = Append {
             epoch: epoch.clone(),
             advance,

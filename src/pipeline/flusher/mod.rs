@@ -4,6 +4,7 @@
 mod begin;
 mod flush;
 mod outbox;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +67,10 @@ pub(super) struct Flusher {
 pub(super) struct FlushState {
     epoch: Option<Epoch>,
     estimate: FlushEstimate,
+    /// What the table said was lifted last, when it was suspended.
+    suspended: Option<Option<String>>,
+    /// When the log was last followed without a reason.
+    watched: Option<Instant>,
 }
 
 /// What to do next about this table's buffer, and why.
@@ -122,7 +127,10 @@ impl Flusher {
             return Next::Wait(None);
         }
         let total = self.share.total();
-        if total.halted.is_some() || (total.moved && self.reached_targets(&total.positions)) {
+        if total.halted.is_some()
+            || total.displaced.is_some()
+            || (total.moved && self.reached_targets(&total.positions))
+        {
             return Next::Flush("asked");
         }
         let (unsealed_bytes, is_largest) = self.share.ledger.note(self.share.name(), total.bytes);
@@ -165,12 +173,22 @@ impl Flusher {
         });
         self.publish_again().await;
         let Next::Flush(reason) = self.decide() else {
-            return;
+            return self.watch().await;
         };
         self.flush(reason).await;
-        let halted = self.share.total().halted;
-        if let (Some(reason), Some(epoch)) = (halted, self.epoch()) {
+        let total = self.share.total();
+        let Some(epoch) = self.epoch() else { return };
+        if let Some(reason) = total.halted {
             self.halted(&epoch, reason);
+        } else if let Some(reason) = total.displaced {
+            epoch.end();
+            self.state.epoch = None;
+            self.tell(FromWorker::Displaced {
+                table: self.share.name().to_owned(),
+                epoch,
+                reason,
+            })
+            .await;
         }
     }
 
@@ -224,13 +242,13 @@ impl Flusher {
     }
 
     fn trouble(&self, sentence: String) {
-        self.status.set_trouble(Some(sentence.clone()));
-        drop(self.to_control.try_send(FromWorker::Trouble(sentence)));
+        trouble(&self.status, &self.to_control, sentence);
     }
 
     fn halted(&mut self, epoch: &Epoch, reason: String) {
         epoch.end();
         self.state.epoch = None;
+        self.state.suspended = Some(self.lifted());
         let message = FromWorker::Halted {
             table: self.share.name().to_owned(),
             epoch: epoch.clone(),
@@ -256,4 +274,10 @@ fn all_committed(table: &Table) -> BTreeMap<TopicPartition, i64> {
             .map(|offset| (topic_partition, offset))
     })
     .collect()
+}
+
+/// Says what is waited for, to people and to the control thread.
+fn trouble(status: &Status, to_control: &SyncSender<FromWorker>, sentence: String) {
+    status.set_trouble(Some(sentence.clone()));
+    drop(to_control.try_send(FromWorker::Trouble(sentence)));
 }

@@ -135,7 +135,11 @@ impl Flusher {
             match self.epoch() {
                 Some(epoch) => self.halted(&epoch, reason),
                 None => {
-                    tracing::error!(table = self.share.name(), reason, "rejected records cannot be published");
+                    tracing::error!(
+                        table = self.share.name(),
+                        reason,
+                        "rejected records cannot be published"
+                    );
                 }
             }
         }

@@ -211,6 +211,7 @@ impl Lane {
                         rejects: share.plan.dlq.as_ref().map(Rejects::new),
                         permit: self.ctx.pool.hold(0),
                         halted: None,
+                        displaced: None,
                     };
                     self.tables.insert(name.clone(), table);
                     self.open.retain(|_, open| open.table != name);
@@ -314,6 +315,18 @@ impl Lane {
         }
     }
 
+    /// Stops taking records of a table until its positions were held against the logs again. What was taken before is still committed: it may be gone from the log.
+    fn displace(&mut self, name: &str, reason: String) {
+        self.open.retain(|_, open| open.table != name);
+        if let Some(table) = self.tables.get_mut(name) {
+            table.displaced.get_or_insert(reason);
+        }
+        self.publish(name);
+        if let Some(table) = self.tables.get(name) {
+            table.share.wake.notify_one();
+        }
+    }
+
     /// Gives a table's topic partitions back to be paused and tried again from their positions.
     fn park(&mut self, name: &str, reason: String) {
         let positions: BTreeMap<TopicPartition, i64> = self
@@ -363,6 +376,7 @@ impl Lane {
                 .map(|(topic_partition, open)| (topic_partition.clone(), open.position))
                 .collect(),
             halted: table.halted.clone(),
+            displaced: table.displaced.clone(),
         };
         let settings = &table.share.plan.settings;
         let full = state.rows >= settings.flush.rows

@@ -78,10 +78,10 @@ impl Lane {
     ) {
         if error.offset_out_of_range {
             let reason = format!(
-                "offset {position} of {topic_partition} lies outside of its log ({}): records were deleted or the log was truncated; nothing is skipped (OFF-7)",
+                "offset {position} of {topic_partition} lies outside of its log ({}): nothing is skipped (OFF-7)",
                 error.reason
             );
-            self.halt(name, reason);
+            self.displace(name, reason);
         } else {
             self.park(
                 name,

@@ -9,8 +9,8 @@ use crate::model::epoch::Epoch;
 use crate::model::memory::Permit;
 use crate::model::offset::{Span, TopicPartition};
 use crate::model::progress::{Advance, Counts};
-use crate::pipeline::lane::{BATCH_ROWS, to_u64};
 use crate::pipeline::lane::rejects::Rejects;
+use crate::pipeline::lane::{BATCH_ROWS, to_u64};
 use crate::pipeline::share::Share;
 use crate::writer::Encoder;
 
@@ -27,6 +27,7 @@ pub(super) struct LaneTable {
     pub(super) rejects: Option<Rejects>,
     pub(super) permit: Permit,
     pub(super) halted: Option<String>,
+    pub(super) displaced: Option<String>,
 }
 
 impl LaneTable {

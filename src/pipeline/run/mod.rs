@@ -13,8 +13,10 @@ use crate::clock::Clock;
 use crate::config::{Config, settings};
 use crate::error::Kind;
 use crate::metrics::Metrics;
+use crate::model::epoch::Epoch;
 use crate::pipeline::error::Error;
-use crate::pipeline::plan::{self, Outside, back_off};
+use crate::pipeline::plan::{self, Outside, Planned, back_off};
+use crate::pipeline::settle::{Accept, Settling};
 use crate::pipeline::status::{Status, TableState};
 
 /// How long one question to Kafka may take.
@@ -140,17 +142,20 @@ impl Run<'_> {
         let mut suspended = Vec::new();
         for table in tables {
             match self.persist(&format!("table `{}`", table.name), || {
-                self.runtime.block_on(plan::plan(&outside, table))
+                self.runtime.block_on(self.plan(&outside, table))
             }) {
                 Ok(Some(done)) => planned.push(done),
                 Ok(None) => return Ok(()),
+                Err(Error::Suspended { tables: these }) if tables.len() > 1 => {
+                    for (name, reason) in &these {
+                        self.show_suspended(name, reason);
+                    }
+                    suspended.extend(these);
+                }
                 // Only what a person must look at in this table stops this table alone.
                 Err(error) if error.kind() == Kind::Corrupt && tables.len() > 1 => {
                     let reason = error.to_string();
-                    tracing::error!(table = table.name, reason, "table suspended");
-                    self.surroundings.status.table(&table.name, |status| {
-                        status.state = TableState::Suspended(reason.clone())
-                    });
+                    self.show_suspended(&table.name, &reason);
                     suspended.push((table.name.clone(), reason));
                 }
                 Err(error) => return Err(error),
@@ -163,6 +168,32 @@ impl Run<'_> {
             return Ok(());
         };
         self.turns(started, suspended)
+    }
+
+    fn show_suspended(&self, name: &str, reason: &str) {
+        tracing::error!(table = name, reason, "table suspended");
+        self.surroundings.status.table(name, |status| {
+            status.state = TableState::Suspended(reason.to_owned())
+        });
+    }
+
+    /// A run that ends by itself must not take a recreated or truncated topic for one that is caught up: it settles every topic partition first, whoever owns it.
+    async fn plan(&self, outside: &Outside, table: &settings::Table) -> Result<Planned, Error> {
+        let mut planned = plan::plan(outside, table).await?;
+        if self.options.until_caught_up {
+            let settling = Settling {
+                table: &mut planned.table,
+                lookup: &outside.lookup,
+                settings: table,
+                app_name: &self.config.name,
+                clock: &outside.clock,
+                epoch: &Epoch::begin(0),
+                accept: Accept::ByConfig,
+                trouble: &|_| {},
+            };
+            settling.settle_at_start(&planned.topic_partitions).await?;
+        }
+        Ok(planned)
     }
 
     fn outside(&self) -> Result<Outside, Error> {

@@ -54,7 +54,12 @@ pub(super) fn read(entries: &BTreeMap<u64, String>) -> Result<Table, String> {
                 let outbox = &info["lakeward"]["outbox"];
                 let named = outbox["files"].as_array().into_iter().flatten();
                 let named: Vec<_> = named
-                    .map(|it| (it["path"].as_str().unwrap().to_owned(), it["rows"].as_u64().unwrap()))
+                    .map(|it| {
+                        (
+                            it["path"].as_str().unwrap().to_owned(),
+                            it["rows"].as_u64().unwrap(),
+                        )
+                    })
                     .collect();
                 if !outbox.is_null() {
                     table.outbox.insert(*version, named);
@@ -154,7 +159,10 @@ fn tile(
 
 /// The versions whose rejected records are not in their own table yet, with their files.
 pub(super) fn unpublished(table: &Table, rejected: &Table) -> BTreeMap<u64, Vec<(String, u64)>> {
-    let app = format!("lakeward/outbox/{}", table.metadata["id"].as_str().unwrap_or(""));
+    let app = format!(
+        "lakeward/outbox/{}",
+        table.metadata["id"].as_str().unwrap_or("")
+    );
     let shown = rejected.txns.get(&app).copied().unwrap_or(0);
     let all = table.outbox.iter();
     all.filter(|(version, _)| i64::try_from(**version).unwrap() > shown)
@@ -184,7 +192,9 @@ pub(super) fn rejected(
                     offsets.as_primitive::<Int64Type>().value(row),
                 );
                 if !found.insert(at) {
-                    return Err(format!("the rejected record at {at:?} is there twice (DLQ-1)"));
+                    return Err(format!(
+                        "the rejected record at {at:?} is there twice (DLQ-1)"
+                    ));
                 }
             }
         }
@@ -280,7 +290,9 @@ pub(super) fn judge(
         ));
     }
     if let Some(at) = rejected.first() {
-        return Err(format!("the rejected record at {at:?} lies above the offsets (DLQ-1)"));
+        return Err(format!(
+            "the rejected record at {at:?} lies above the offsets (DLQ-1)"
+        ));
     }
     Ok(table
         .live

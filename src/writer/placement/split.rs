@@ -29,7 +29,8 @@ pub(crate) fn split(
     let mut groups = Grouping::new(batch.num_rows());
     let mut empties = 0;
     for field in fields {
-        let keys = field.keys(batch.column(field.column()));
+        let source = field.source(batch)?;
+        let keys = field.keys(&source);
         if !keys.contains(&Some(Key::Text(""))) {
             groups.refine(field, &keys);
             continue;
@@ -39,8 +40,7 @@ pub(crate) fn split(
             .into_iter()
             .map(|key| key.filter(|key| *key != Key::Text("")))
             .collect();
-        let nulls = keys.iter().filter(|key| key.is_none()).count()
-            - batch.column(field.column()).null_count();
+        let nulls = keys.iter().filter(|key| key.is_none()).count() - source.null_count();
         empties += u64::try_from(nulls).unwrap_or(0);
         groups.refine(field, &keys);
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Int32Array, Int64Array,
-    RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Int32Array,
+    Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field};
 
@@ -38,6 +38,42 @@ fn decimals(values: &[i128], precision: u8, scale: i8) -> ArrayRef {
             .with_precision_and_scale(precision, scale)
             .unwrap(),
     )
+}
+
+#[test]
+fn a_member_is_a_source_and_is_null_where_what_holds_it_is() {
+    let member = Arc::new(field("at day", DataType::Date32));
+    let inner = StructArray::new(vec![member].into(), vec![dates(&[0, 1, 2])], None);
+    let outer = StructArray::new(
+        vec![Arc::new(field("producer", inner.data_type().clone()))].into(),
+        vec![Arc::new(inner)],
+        Some(vec![true, false, true].into()),
+    );
+    let columns = schema(vec![field("meta", outer.data_type().clone())]);
+    let batch = RecordBatch::try_new(Arc::clone(&columns), vec![Arc::new(outer)]).unwrap();
+    let by = |source| partition("day", source, Transform::Date);
+    let placed = resolve(&[by("meta.producer.`at day`")], &columns).unwrap();
+    let source = placed[0].source(&batch).unwrap();
+    let values = placed[0].keys(&source);
+    let texts: Vec<_> = values
+        .into_iter()
+        .map(|key| placed[0].value(key).text())
+        .collect();
+    assert_eq!(
+        texts.iter().map(Option::as_deref).collect::<Vec<_>>(),
+        [Some("1970-01-01"), None, Some("1970-01-03")]
+    );
+    for missing in [
+        "meta.producer.other",
+        "meta.other",
+        "meta.producer.`at day`.deeper",
+    ] {
+        let said = resolve(&[by(missing)], &columns).unwrap_err().to_string();
+        assert!(
+            said.contains(&format!("needs the column `{missing}`")),
+            "{said}"
+        );
+    }
 }
 
 /// The partition texts of a column's values.

@@ -1,12 +1,15 @@
 //! One partition column bound to its source: which types a transform knows, and the value it gives. Owns Iceberg's and our transforms; groups nothing.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Int32Type, Int64Type, Schema,
     TimestampMicrosecondType,
 };
+use arrow::error::ArrowError;
 
 use crate::config::settings::{PartitionField, Transform};
 use crate::writer::Error;
@@ -21,6 +24,8 @@ const BUCKETS_MAX: u32 = i32::MAX.unsigned_abs();
 pub struct Placed {
     name: String,
     column: usize,
+    /// From the column down to the member that it is computed from.
+    members: Vec<usize>,
     data_type: DataType,
     transform: Transform,
     source: Source,
@@ -35,9 +40,25 @@ pub(crate) enum Key<'a> {
     Binary(&'a [u8]),
 }
 
+/// The column of a path, the places of the members below it, and the field at its end.
+fn find<'a>(columns: &'a Schema, path: &[String]) -> Option<(usize, Vec<usize>, &'a Field)> {
+    let (first, rest) = path.split_first()?;
+    let (column, mut field) = columns.column_with_name(first)?;
+    let mut members = Vec::new();
+    for name in rest {
+        let DataType::Struct(fields) = field.data_type() else {
+            return None;
+        };
+        let (place, member) = fields.find(name)?;
+        members.push(place);
+        field = member;
+    }
+    Some((column, members, field))
+}
+
 impl Placed {
     pub(crate) fn new(field: &PartitionField, columns: &Schema) -> Result<Placed, Error> {
-        let Some((column, source_field)) = columns.column_with_name(&field.source) else {
+        let Some((column, members, source_field)) = find(columns, &field.source_path()) else {
             return Err(Error::UnknownColumn {
                 field: field.name.clone(),
                 column: field.source.clone(),
@@ -72,6 +93,7 @@ impl Placed {
         Ok(Placed {
             name,
             column,
+            members,
             data_type,
             transform: field.transform,
             source,
@@ -88,9 +110,21 @@ impl Placed {
         self.transform == Transform::Identity
     }
 
-    /// The index of the source column.
+    /// The index of the source column, or of the column that it is a member of.
     pub(crate) fn column(&self) -> usize {
         self.column
+    }
+
+    /// The source's values; a member of what is null is null.
+    pub(crate) fn source(&self, batch: &RecordBatch) -> Result<ArrayRef, ArrowError> {
+        let mut array = Arc::clone(batch.column(self.column));
+        for member in &self.members {
+            let outer = array.as_struct();
+            let inner = outer.column(*member);
+            let nulls = NullBuffer::union(outer.nulls(), inner.nulls());
+            array = make_array(inner.to_data().into_builder().nulls(nulls).build()?);
+        }
+        Ok(array)
     }
 
     /// The column as the table has it.

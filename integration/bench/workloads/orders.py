@@ -1,21 +1,17 @@
-"""Owns the reference order as payloads: 15 fields, from a fixed seed, the same records as Avro and as JSON, cached as a file. Not producing them.
+"""Owns the reference order: 15 fields, nested, the same records as Avro, JSON and Protobuf. Not caching or producing them.
 
-JSON holds the decimal as a text and times as a long of micros, and leaves absent fields out.
+JSON holds the decimal as a text and times as a long of micros; Protobuf holds the decimal as a text. Absent fields are left out.
 """
 
-import io
 import json
 import uuid
 from pathlib import Path
 
-import fastavro
 import numpy as np
-import pyarrow as pa
 
-from components import cache_folder
+from . import Workload, encode
 
 SEED = 20260301
-CHUNK = 50_000
 SCHEMA = json.loads((Path(__file__).parent / "orders.avsc").read_text())
 DDL = (
     "order_id string, customer_id long, status string, currency string, amount decimal(18,4), discount double, created_at timestamp, updated_at timestamp, "
@@ -28,31 +24,6 @@ CURRENCIES = ["EUR", "USD", "GBP", "CHF"]
 CITIES = ["Berlin", "Hamburg", "Munich", "Vienna", "Zurich", "Paris", "London", "Madrid"]
 TAGS = ["new", "vip", "sale", "b2b", "express", "fragile"]
 STARTED_MS = 1_767_225_600_000
-# Bump when the records change: the cached files are named by it.
-EDITION = 2
-
-
-def payloads(kind: str, records: int):
-    """Chunks (lists) of `avro` payloads without framing, or of `json` payloads."""
-    file = cache_folder() / "bench" / f"orders-{EDITION}-{records}.{kind}.arrow"
-    if not file.exists():
-        write(file, kind, records)
-    with pa.memory_map(str(file)) as source:
-        reader = pa.ipc.open_file(source)
-        for index in range(reader.num_record_batches):
-            yield reader.get_batch(index).column(0).to_pylist()
-
-
-def write(file: Path, kind: str, records: int) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staging = file.with_suffix(".staging")
-    schema = pa.schema([("payload", pa.binary())])
-    encode = avro_encoder() if kind == "avro" else json_payload
-    with pa.OSFile(str(staging), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for start in range(0, records, CHUNK):
-            rows = orders(start, min(CHUNK, records - start))
-            writer.write_batch(pa.record_batch([pa.array([encode(row) for row in rows], pa.binary())], schema=schema))
-    staging.rename(file)
 
 
 def orders(start: int, count: int):
@@ -93,36 +64,85 @@ def orders(start: int, count: int):
         }
 
 
-def avro_encoder():
-    """Encodes against the schema without its logical types, which spares a Decimal and two datetimes per record; the bytes are the same."""
-    schema = fastavro.parse_schema(_physical(SCHEMA))
-    buffer = io.BytesIO()
+def _avro():
+    write = encode.avro(SCHEMA)
 
-    def encode(row: dict) -> bytes:
+    def encode_row(row: dict) -> bytes:
         unscaled = row["amount"]
         row["amount"] = unscaled.to_bytes(unscaled.bit_length() // 8 + 1, "big", signed=True)
-        buffer.seek(0)
-        buffer.truncate()
-        fastavro.schemaless_writer(buffer, schema, row)
-        return buffer.getvalue()
+        return write(row)
 
-    return encode
+    return encode_row
 
 
-def _physical(schema):
-    if isinstance(schema, list):
-        return [_physical(member) for member in schema]
-    if isinstance(schema, dict):
-        if "logicalType" in schema:
-            return schema["type"]
-        return {key: _physical(value) if key in ("type", "items", "fields") else value for key, value in schema.items()}
-    return schema
+def _decimal(unscaled: int) -> str:
+    whole, fraction = divmod(unscaled, 10_000)
+    return f"{whole}.{fraction:04}"
 
 
-def json_payload(row: dict) -> bytes:
-    whole, fraction = divmod(row["amount"], 10_000)
-    row["amount"] = f"{whole}.{fraction:04}"
-    for name in ("created_at", "updated_at"):
-        if row[name] is not None:
-            row[name] *= 1000
-    return json.dumps({name: value for name, value in row.items() if value is not None}, separators=(",", ":")).encode()
+def _json():
+    def encode_row(row: dict) -> bytes:
+        row["amount"] = _decimal(row["amount"])
+        for name in ("created_at", "updated_at"):
+            if row[name] is not None:
+                row[name] *= 1000
+        return encode.json_text(row)
+
+    return encode_row
+
+
+PROTO = """syntax = "proto3";
+package shop;
+import "google/protobuf/timestamp.proto";
+message Order {
+  message Address { string street = 1; string city = 2; string zip = 3; double lat = 4; double lon = 5; }
+  message Item { string sku = 1; int32 qty = 2; double price = 3; }
+  string order_id = 1;
+  int64 customer_id = 2;
+  string status = 3;
+  string currency = 4;
+  string amount = 5;
+  optional double discount = 6;
+  google.protobuf.Timestamp created_at = 7;
+  google.protobuf.Timestamp updated_at = 8;
+  int32 quantity = 9;
+  double weight = 10;
+  bool is_gift = 11;
+  optional string note = 12;
+  Address address = 13;
+  repeated Item items = 14;
+  repeated string tags = 15;
+}
+"""
+
+
+def _protobuf():
+    number, double, text, nested = encode.proto_number, encode.proto_double, encode.proto_text, encode.proto_bytes
+
+    def time(field: int, millis: int | None) -> bytes:
+        return b"" if millis is None else nested(field, number(1, millis // 1000) + number(2, millis % 1000 * 1_000_000))
+
+    def encode_row(row: dict) -> bytes:
+        address = row["address"]
+        place = text(1, address["street"]) + text(2, address["city"]) + text(3, address["zip"]) + double(4, address["lat"]) + double(5, address["lon"])
+        return b"".join([
+            text(1, row["order_id"]), number(2, row["customer_id"]), text(3, row["status"]), text(4, row["currency"]), text(5, _decimal(row["amount"])),
+            b"" if row["discount"] is None else double(6, row["discount"]), time(7, row["created_at"]), time(8, row["updated_at"]),
+            number(9, row["quantity"]), double(10, row["weight"]), number(11, row["is_gift"]), b"" if row["note"] is None else text(12, row["note"]), nested(13, place),
+            *(nested(14, text(1, item["sku"]) + number(2, item["qty"]) + double(3, item["price"])) for item in row["items"]),
+            *(nested(15, tag.encode()) for tag in row["tags"]),
+        ])  # fmt: skip
+
+    return encode_row
+
+
+WORKLOAD = Workload(
+    name="orders",
+    edition=2,
+    columns=COLUMNS,
+    rows=orders,
+    encoders={"avro": _avro, "json": _json, "protobuf": _protobuf},
+    ddl=DDL,
+    schemas={"avro": SCHEMA, "protobuf": PROTO},
+    differing=frozenset({"amount"}),
+)

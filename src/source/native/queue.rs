@@ -1,4 +1,4 @@
-//! The only unsafe code: librdkafka's queues in batches. rust-rdkafka polls one message at a time and discards the offset of a partition's end, which is the only
+//! librdkafka's queues in batches. rust-rdkafka polls one message at a time and discards the offset of a partition's end, which is the only
 //! proof that a span covers a tail without records. Does not decide what to read.
 
 use std::ffi::{CStr, CString, c_int, c_void};
@@ -94,7 +94,7 @@ unsafe impl Send for LaneQueue {}
 impl LaneQueue {
     /// A queue that takes up to `batch` records at a time.
     #[expect(unsafe_code, reason = "creates a librdkafka queue")]
-    pub(super) fn new(
+    pub(in crate::source) fn new(
         consumer: &Arc<Consumer>,
         batch: usize,
         with_headers: bool,
