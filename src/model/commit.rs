@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::model::epoch::Epoch;
+use crate::model::offset::{Span, TopicPartition};
 use crate::model::progress::Advance;
 
 /// A file that no version names is nobody's orphan while it is younger than this: no vacuum of ours deletes it, whatever its config says.
@@ -48,6 +49,33 @@ pub struct Append {
     pub advance: Advance,
     /// The files it adds.
     pub files: Vec<StagedFile>,
+    /// The records it rejects, where they are kept.
+    pub outbox: Option<Outbox>,
+}
+
+/// Rejected records on their way into their own table: its files lie there already, a commit of the main table names them, and a commit of their own shows them
+/// (DLQ-1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbox {
+    /// The folder of the table of rejected records, under the store's root.
+    pub table: String,
+    /// Its files that are to be shown.
+    pub files: Vec<StagedFile>,
+}
+
+/// Rejected records that have become rows: all of them appear in the main table, and disappear from the table of rejected records, or neither (DLQ-1).
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// The rows.
+    pub files: Vec<StagedFile>,
+    /// What is left of the files that were read: records that still are no rows.
+    pub outbox: Outbox,
+    /// The files that were read, as the log of the table of rejected records has them.
+    pub replaced: Vec<Replaced>,
+    /// The coordinates of the rows, as spans without holes.
+    pub coordinates: BTreeMap<TopicPartition, Vec<Span>>,
+    /// Which replay the main table had seen last when the rejected records were read; another one in between excludes this one.
+    pub follows: Option<i64>,
 }
 
 /// A live data file that a rewrite takes out.

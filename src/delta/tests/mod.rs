@@ -8,6 +8,7 @@ mod faults;
 mod golden;
 mod load;
 mod mend;
+mod outbox;
 mod probe;
 
 use std::collections::BTreeMap;
@@ -246,6 +247,7 @@ pub(super) fn append_under(epoch: &Epoch, spans: &[(i32, i64, i64)], name: &str)
         epoch: epoch.clone(),
         advance,
         files: vec![file(name, rows)],
+        outbox: None,
     }
 }
 

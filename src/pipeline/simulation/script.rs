@@ -104,6 +104,8 @@ impl World {
                 0 => None,
                 // A tombstone.
                 1 => Some(None),
+                // No row.
+                2 | 3 => Some(Some(format!("{{\"id\":\"{}\"}}", self.records))),
                 _ => Some(Some(format!("{{\"id\":{}}}", self.records))),
             };
             self.broker.produce(number, record);

@@ -157,3 +157,8 @@ fn comp_2_a_merge_of_files_that_are_gone_is_caught() {
 fn file_1_a_commit_of_files_that_a_vacuum_took_for_orphans_is_caught() {
     check_caught(Bug::AgedFiles, 3_000, &["FILE-1"]);
 }
+
+#[test]
+fn dlq_1_rejects_that_are_published_twice_are_caught() {
+    check_caught(Bug::PublishedTwice, 300, &["adds", "DLQ-1"]);
+}

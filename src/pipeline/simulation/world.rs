@@ -423,6 +423,7 @@ impl World {
         }
         let table = self.lake.read()?;
         Ok(table.versions > 0
+            && oracle::unpublished(&table, &self.lake.rejected()?).is_empty()
             && self
                 .broker
                 .records()
@@ -433,7 +434,12 @@ impl World {
     /// What holds at the end: every record once, and every outcome true.
     fn reckon(&mut self) -> Result<Report, String> {
         let table = self.lake.read()?;
-        let rows = oracle::judge(&table, |path| self.lake.file(path), &self.broker.records())?;
+        let rejected = oracle::rejected(&table, &self.lake.rejected()?, |path| {
+            self.lake.rejected_file(path)
+        })?;
+        *self.counts.entry("rejects").or_default() += rejected.len() as u64;
+        let file = |path: &str| self.lake.file(path);
+        let rows = oracle::judge(&table, file, &self.broker.records(), rejected)?;
         for (id, outcome) in &self.outcomes {
             let found = table.commits.get(id);
             let is_true = match outcome {
