@@ -95,15 +95,17 @@ impl Change<'_> {
         }
     }
 
-    /// A file of its own that has lain in the store for so long that a vacuum may be near (H19).
+    /// A file of its own that has lain in the store for so long that a vacuum may be near (H19). Files that an entry of the main table names are no vacuum's (DLQ-1).
     pub(crate) fn aged(&self, now: Instant) -> Option<&StagedFile> {
-        let files = match self {
-            Change::Append { append, .. } => append.files.as_slice(),
-            Change::Rewrite(rewrite) => rewrite.added(),
-            Change::Begin(_) | Change::Mend(_) => &[],
+        let (files, outbox) = match self {
+            Change::Append { append, .. } => (append.files.as_slice(), append.outbox.as_ref()),
+            Change::Rewrite(rewrite) => (rewrite.added(), None),
+            Change::Replay { replay, .. } => (replay.files.as_slice(), Some(&replay.outbox)),
+            Change::Begin(_) | Change::Mend(_) | Change::Publish(_) => return None,
         };
+        let rejects = outbox.into_iter().flat_map(|outbox| &outbox.files);
         let is_aged = |file: &&StagedFile| file.is_aged(now) && !trial::has(Bug::AgedFiles);
-        files.iter().find(is_aged)
+        files.iter().chain(rejects).find(is_aged)
     }
 
     /// Tells a simulation what became of it.
@@ -274,27 +276,7 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
     let valid_through = after
         .valid_through_ms(all.iter().map(String::as_str))
         .and_then(watermark::to_text);
-    info.operation_metrics = BTreeMap::from([
-        ("numAddedFiles", append.files.len().to_string()),
-        (
-            "numOutputBytes",
-            append
-                .files
-                .iter()
-                .map(|file| file.size_bytes)
-                .sum::<u64>()
-                .to_string(),
-        ),
-        (
-            "numOutputRows",
-            append
-                .files
-                .iter()
-                .map(|file| file.rows)
-                .sum::<u64>()
-                .to_string(),
-        ),
-    ]);
+    info.operation_metrics = written(&append.files);
     let outbox = append
         .outbox
         .as_ref()
@@ -315,6 +297,15 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         files: &append.files,
     }
     .to_bytes()
+}
+
+fn written(files: &[StagedFile]) -> BTreeMap<&'static str, String> {
+    let total = |of: fn(&StagedFile) -> u64| files.iter().map(of).sum::<u64>().to_string();
+    BTreeMap::from([
+        ("numAddedFiles", files.len().to_string()),
+        ("numOutputBytes", total(|file| file.size_bytes)),
+        ("numOutputRows", total(|file| file.rows)),
+    ])
 }
 
 fn plan_begin(table: &Table, starts: &[TopicStart], info: Info) -> Result<Plan, Error> {

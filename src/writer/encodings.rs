@@ -8,6 +8,7 @@
 //! | anything else | as the layout says | - |
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::DataType;
@@ -48,6 +49,10 @@ pub(crate) fn choose(
 }
 
 /// The arrays of values below a column, in the order of Parquet's leaves.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other type of the mapping is a leaf"
+)]
 fn add_leaves(array: &ArrayRef, leaves: &mut Vec<ArrayRef>) {
     match array.data_type() {
         DataType::Struct(_) => {
@@ -60,11 +65,15 @@ fn add_leaves(array: &ArrayRef, leaves: &mut Vec<ArrayRef>) {
             add_leaves(array.as_map().keys(), leaves);
             add_leaves(array.as_map().values(), leaves);
         }
-        _ => leaves.push(array.clone()),
+        _ => leaves.push(Arc::clone(array)),
     }
 }
 
 /// Whether values repeat, and few enough differ. Without a value nothing is known, and a dictionary costs nothing.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other leaf has values of one width"
+)]
 fn has_use_of_dictionary(leaf: &ArrayRef) -> bool {
     let valid = (0..leaf.len().min(SAMPLE_ROWS_MAX)).filter(|row| leaf.is_valid(*row));
     match leaf.data_type() {
@@ -107,8 +116,6 @@ fn do_repeat<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{
         Decimal128Array, Float64Array, Int64Array, ListArray, StringArray, StructArray,
     };

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::settings::PartitionField;
 use crate::writer::placement::{self, Part, Placed, Value};
 use crate::writer::stats::Indexed;
-use crate::writer::{Error, stats};
+use crate::writer::{Error, encodings, stats};
 
 /// A row group is the unit of reading in parallel; larger ones cost memory in every reader.
 const ROW_GROUP_ROWS_MAX: usize = 1024 * 1024;
@@ -181,11 +181,12 @@ impl Layout {
             .collect()
     }
 
-    pub(crate) fn writer_options(&self) -> ArrowWriterOptions {
+    /// For a file that begins with these rows.
+    pub(crate) fn writer_options(&self, first: &RecordBatch) -> Result<ArrowWriterOptions, Error> {
         // Readers go by the Parquet schema; the Arrow one would cost kilobytes in each of many small files.
-        ArrowWriterOptions::new()
-            .with_properties(self.properties.clone())
-            .with_skip_arrow_metadata(true)
+        Ok(ArrowWriterOptions::new()
+            .with_properties(encodings::choose(&self.properties, first)?)
+            .with_skip_arrow_metadata(true))
     }
 
     pub(crate) fn indexed(&self) -> &Indexed {
