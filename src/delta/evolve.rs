@@ -1,11 +1,36 @@
 //! Growing a table's schema by the columns that files were written with: only nullable columns are added, at any depth, and what the table has stays as it is, with
-//! whatever others noted on it. Owns that rule; commits nothing.
+//! whatever others noted on it; and the protocol that the grown schema needs. Owns that rule; commits nothing.
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::kernel::{ArrayType, DataType, MapType, StructField, StructType};
 
+use crate::delta::actions::{Metadata, Protocol};
 use crate::delta::create::plain_type;
+use crate::delta::features;
 use crate::delta::schema::{covers, from_arrow};
+use crate::delta::state::State;
+
+/// What a commit changes of a table so that it takes the commit's files.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    pub(crate) metadata: Metadata,
+    pub(crate) protocol: Option<Protocol>,
+}
+
+/// What the table must become for files with these columns, if anything.
+pub(crate) fn growth(base: &State, columns: Option<&SchemaRef>) -> Result<Option<Growth>, String> {
+    let Some(columns) = columns else {
+        return Ok(None);
+    };
+    let Some(schema) = grown(&base.shape.schema, columns)? else {
+        return Ok(None);
+    };
+    let mut metadata = base.shape.metadata.clone();
+    metadata.schema_string = serde_json::to_string(&schema)
+        .map_err(|error| format!("the schema cannot be written ({error})"))?;
+    let protocol = features::needed(&base.protocol, &schema)?;
+    Ok(Some(Growth { metadata, protocol }))
+}
 
 /// The table's schema once it takes files with these columns; `None` when it takes them already. The sentence says what stands against it.
 pub(crate) fn grown(has: &StructType, columns: &Schema) -> Result<Option<StructType>, String> {

@@ -125,15 +125,14 @@ const REFUSED: [(&str, &str); 18] = [
 const FORGETS_TXNS: &str = "delta.setTransactionRetentionDuration";
 
 /// The protocol that a table needs for a schema that has grown, where it is another than it has.
-pub(crate) fn needed(has: &Protocol, schema_string: &str) -> Result<Option<Protocol>, String> {
-    let schema = schema::parse(schema_string)?;
+pub(crate) fn needed(has: &Protocol, schema: &StructType) -> Result<Option<Protocol>, String> {
     let features = |features: &Option<Vec<String>>| features.clone().unwrap_or_default();
     let (mut readers, mut writers) = (
         features(&has.reader_features),
         features(&has.writer_features),
     );
     let feature = TIMESTAMP_NTZ.to_owned();
-    if !schema::holds_timestamp_ntz(&schema) || writers.contains(&feature) {
+    if !schema::holds_timestamp_ntz(schema) || writers.contains(&feature) {
         return Ok(None);
     }
     match (has.min_reader_version, has.min_writer_version) {
@@ -383,7 +382,8 @@ mod tests {
     /// The protocol that a table of `has` needs for a timestamp_ntz column.
     fn check_needed(has: &str, expect: Result<&str, &str>) {
         let text = PLAIN.replace("\"long\"", "\"timestamp_ntz\"");
-        let found = needed(&serde_json::from_str(has).unwrap(), &text);
+        let schema = schema::parse(&text).unwrap();
+        let found = needed(&serde_json::from_str(has).unwrap(), &schema);
         match (found, expect) {
             (Ok(found), Ok(expect)) => {
                 assert_eq!(serde_json::to_string(&found).unwrap(), expect, "{has}")
@@ -412,7 +412,10 @@ mod tests {
         );
         check_needed(&of(2, 5), Err("reader version 2 and writer version 5"));
         assert_eq!(
-            needed(&serde_json::from_str(&of(1, 2)).unwrap(), PLAIN),
+            needed(
+                &serde_json::from_str(&of(1, 2)).unwrap(),
+                &schema::parse(PLAIN).unwrap()
+            ),
             Ok(None)
         );
     }

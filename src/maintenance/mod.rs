@@ -5,6 +5,7 @@ pub mod clean_log;
 pub mod compact;
 mod error;
 mod input;
+mod joined;
 mod memory;
 mod pace;
 pub mod plan;

@@ -11,6 +11,7 @@ mod flusher;
 mod lane;
 mod maintain;
 mod plan;
+mod replay;
 mod revoke;
 mod run;
 mod schemas;
@@ -22,6 +23,7 @@ pub mod status;
 mod way_out;
 
 pub use error::Error;
+pub use replay::{Replayed, replay};
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;
 pub use way_out::{Lifted, Place, WayOut};

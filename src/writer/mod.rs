@@ -2,6 +2,7 @@
 
 mod conform;
 pub mod encode;
+mod encodings;
 pub mod error;
 pub mod layout;
 pub mod placement;

@@ -108,16 +108,13 @@ fn value(key: &Key) -> Value {
 }
 
 fn words(choices: &'static [Choice]) -> Value {
-    // YAML reads these two words as booleans.
-    let word = |word: &str| {
-        word.parse::<bool>()
-            .map_or_else(|_| json!(word), Value::Bool)
-    };
-    let words: Vec<Value> = built(choices)
-        .iter()
-        .map(|choice| word(choice.word))
-        .collect();
-    json!({ "enum": words })
+    let built = built(choices);
+    let words = built.iter().map(|choice| match choice.word {
+        "true" => json!(true),
+        "false" => json!(false),
+        word => json!(word),
+    });
+    json!({ "enum": words.collect::<Vec<Value>>() })
 }
 
 /// A default, which is YAML, as JSON.

@@ -54,6 +54,7 @@ async fn measure(count: usize) -> (u64, f64, f64, f64) {
             advance,
             files,
             columns: None,
+            outbox: None,
         };
         let (before, began) = (faulty.requests(), Instant::now());
         let outcome = table.commit(&append, "shop").await;

@@ -3,6 +3,7 @@
 mod clean;
 mod compaction;
 mod flat;
+mod rejects;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as LocalPath;
@@ -118,6 +119,7 @@ impl Lake {
             advance,
             files: files.clone(),
             columns: None,
+            outbox: None,
         };
         let outcome = table.commit(&append, "shop").await;
         assert!(

@@ -27,6 +27,10 @@ impl Flusher {
             Ok(None) => return,
             Err(reason) => return self.halted(&epoch, reason),
         };
+        // What the last owner named and did not come to show.
+        if let Err(reason) = self.publish().await {
+            return self.halted(&epoch, reason);
+        }
         let is_same = |current: &Epoch| current.same_as(&epoch);
         if !self.epoch().as_ref().is_some_and(is_same)
             && let Err(reason) = self.share.begin_schemas(&self.table, &self.clock)

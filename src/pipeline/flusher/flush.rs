@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use tokio::sync::oneshot;
 
 use crate::clock::Instant;
+use crate::delta::TableStore;
 use crate::error::Kind;
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
@@ -17,6 +18,7 @@ use crate::model::progress::Advance;
 use crate::pipeline::beside::beside;
 use crate::pipeline::control::FromWorker;
 use crate::pipeline::flusher::Flusher;
+use crate::pipeline::flusher::outbox::Rejected;
 use crate::pipeline::lane::{Handed, LaneCommand};
 use crate::pipeline::plan::back_off;
 use crate::pipeline::settle::{Confirming, confirm_identities};
@@ -32,14 +34,24 @@ struct Gathered {
     batches: Vec<RecordBatch>,
     encoders: Vec<Encoder>,
     permits: Vec<Permit>,
+    rejected: Rejected,
 }
 
 /// Why a flush came to nothing.
-enum Failed {
+pub(super) enum Failed {
     /// The epoch ended, or must end; the reason is for people.
     Epoch { reason: String, superseded: bool },
     /// Something of ours or of the data is wrong: a person must look.
     Halt(String),
+}
+
+impl Failed {
+    pub(super) fn given_back() -> Failed {
+        Failed::Epoch {
+            reason: "the topic partitions were given back".to_owned(),
+            superseded: false,
+        }
+    }
 }
 
 impl Flusher {
@@ -80,9 +92,12 @@ impl Flusher {
             .schemas
             .widest(&sealed.batches, &sealed.encoders)
             .map_err(|error| Failed::Halt(error.to_string()))?;
-        let layout = Arc::clone(&schema.layout);
-        let files = self.encode(layout, sealed.batches, sealed.encoders).await?;
-        let files = self.upload(epoch, files).await?;
+        let share = Arc::clone(&self.share);
+        let files = self
+            .encode(sealed.batches, sealed.encoders, &schema.layout)
+            .await?;
+        let files = self.upload(epoch, files, &share.plan.store).await?;
+        let outbox = self.stage(epoch, sealed.rejected).await?;
         drop(sealed.permits);
         let polled = advance.steps().map(|(topic_partition, _)| topic_partition);
         let confirming = Confirming {
@@ -103,6 +118,7 @@ impl Flusher {
             advance,
             files,
             columns: self.share.schemas.to_add(&schema),
+            outbox,
         };
         let began = self.clock.now();
         let outcome = self.table.commit(&append, &self.app_name).await;
@@ -110,6 +126,9 @@ impl Flusher {
             CommitOutcome::Committed(version) => {
                 self.share.schemas.follow(self.table.schema());
                 self.committed(&append, version, began);
+                if append.outbox.is_some() {
+                    self.publish().await.map_err(Failed::Halt)?;
+                }
                 Ok(Some(version))
             }
             CommitOutcome::Superseded(reason) => Err(Failed::Epoch {
@@ -151,9 +170,16 @@ impl Flusher {
                     superseded: false,
                 });
             };
-            let Some(Handed { sealed, encoders }) = handed else {
+            let Some(Handed {
+                sealed,
+                encoders,
+                rejected: (batch, rejects),
+            }) = handed
+            else {
                 continue;
             };
+            all.rejected.batches.extend(batch);
+            all.rejected.encoders.extend(rejects);
             all.advance
                 .merge(&sealed.advance)
                 .map_err(|error| Failed::Halt(error.to_string()))?;
@@ -165,12 +191,13 @@ impl Flusher {
     }
 
     /// Finishes the lanes' files, and puts what did not fill one into as few as possible.
-    async fn encode(
+    pub(super) async fn encode(
         &self,
-        layout: Arc<Layout>,
         batches: Vec<RecordBatch>,
         mut encoders: Vec<Encoder>,
+        layout: &Arc<Layout>,
     ) -> Result<Vec<EncodedFile>, Failed> {
+        let layout = Arc::clone(layout);
         let work = move || -> Result<Vec<EncodedFile>, writer::Error> {
             if !batches.is_empty() {
                 let has_all = |encoder: &Encoder| encoder.layout().columns() == layout.columns();
@@ -199,13 +226,14 @@ impl Flusher {
     }
 
     /// Uploads until the store takes the files or the epoch ends: a store that is away never rejects, skips or advances (ENV-1).
-    async fn upload(
+    pub(super) async fn upload(
         &self,
         epoch: &Epoch,
         files: Vec<EncodedFile>,
+        store: &TableStore,
     ) -> Result<Vec<StagedFile>, Failed> {
-        let objects = self.share.plan.store.objects();
-        let url = self.share.plan.store.url();
+        let objects = store.objects();
+        let url = store.url();
         let root = (url.scheme() == "file")
             .then(|| url.to_file_path().ok())
             .flatten();
@@ -236,10 +264,7 @@ impl Flusher {
                 Err(error) => return Err(Failed::Halt(error.to_string())),
             }
         }
-        Err(Failed::Epoch {
-            reason: "the topic partitions were given back".to_owned(),
-            superseded: false,
-        })
+        Err(Failed::given_back())
     }
 
     fn committed(&self, append: &Append, version: u64, began: Instant) {
