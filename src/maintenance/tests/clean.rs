@@ -8,10 +8,10 @@ use crate::maintenance::clean_log::clean_log;
 use crate::maintenance::vacuum::vacuum;
 use crate::testing::faulty_store::{Fault, Operation, When};
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Makes a file of the table older by the store's time stamp.
-fn age(folder: &LocalPath, key: &str, by: Duration) {
+pub(super) fn age(folder: &LocalPath, key: &str, by: Duration) {
     let file = File::options()
         .write(true)
         .open(folder.join("orders").join(key))
@@ -39,7 +39,7 @@ fn put_beside_the_data(folder: &LocalPath) {
     }
 }
 
-fn log(version: u64, end: &str) -> String {
+pub(super) fn log(version: u64, end: &str) -> String {
     format!("_delta_log/{version:020}.{end}")
 }
 
@@ -302,36 +302,4 @@ async fn what_may_hold_unpublished_rejects_is_neither_cleaned_nor_vacuumed() {
         .await
         .unwrap();
     assert!(vacuumed.kept_because.unwrap().contains("lakeward/outbox"));
-}
-
-#[tokio::test]
-async fn a_hole_or_a_missing_checkpoint_is_named_and_nothing_is_written() {
-    let lake = Lake::in_memory(2).await;
-    for _ in 0..5 {
-        lake.append(30).await;
-    }
-    lake.objects()
-        .delete(&Path::from(log(3, "json")))
-        .await
-        .unwrap();
-    let before = lake.faulty.clone().unwrap();
-    let error = lake.compact().await.unwrap_err().to_string();
-    assert!(
-        error.contains("version 3") && error.contains("missing"),
-        "{error}"
-    );
-    let error = lake
-        .store
-        .write_checkpoint(&lake.clock)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("version 3"), "{error}");
-    assert!(
-        before
-            .inner()
-            .head(&Path::from("lake/orders/_delta_log/_last_checkpoint"))
-            .await
-            .is_err()
-    );
 }
