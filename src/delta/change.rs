@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::clock::Instant;
 use crate::delta::actions::{Entry, Metadata, Txn};
 use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
 use crate::delta::error::Error;
@@ -14,7 +15,7 @@ use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
-use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite};
+use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite, StagedFile};
 use crate::model::epoch::Epoch;
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
@@ -94,9 +95,22 @@ impl Change<'_> {
         }
     }
 
+    /// A file of its own that has lain in the store for so long that a vacuum may be near (H19). Files that an entry of the main table names are no vacuum's (DLQ-1).
+    pub(crate) fn aged(&self, now: Instant) -> Option<&StagedFile> {
+        let (files, outbox) = match self {
+            Change::Append { append, .. } => (append.files.as_slice(), append.outbox.as_ref()),
+            Change::Rewrite(rewrite) => (rewrite.added(), None),
+            Change::Replay { replay, .. } => (replay.files.as_slice(), Some(&replay.outbox)),
+            Change::Begin(_) | Change::Mend(_) | Change::Publish(_) => return None,
+        };
+        let rejects = outbox.into_iter().flat_map(|outbox| &outbox.files);
+        let is_aged = |file: &&StagedFile| file.is_aged(now) && !trial::has(Bug::AgedFiles);
+        files.iter().chain(rejects).find(is_aged)
+    }
+
     /// Tells a simulation what became of it.
     pub(crate) fn note(&self, id: &str, outcome: &CommitOutcome) {
-        if let Change::Append { .. } = self {
+        if let Change::Append { .. } | Change::Rewrite(_) = self {
             trial::note(id, outcome);
         }
     }
@@ -262,27 +276,7 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
     let valid_through = after
         .valid_through_ms(all.iter().map(String::as_str))
         .and_then(watermark::to_text);
-    info.operation_metrics = BTreeMap::from([
-        ("numAddedFiles", append.files.len().to_string()),
-        (
-            "numOutputBytes",
-            append
-                .files
-                .iter()
-                .map(|file| file.size_bytes)
-                .sum::<u64>()
-                .to_string(),
-        ),
-        (
-            "numOutputRows",
-            append
-                .files
-                .iter()
-                .map(|file| file.rows)
-                .sum::<u64>()
-                .to_string(),
-        ),
-    ]);
+    info.operation_metrics = written(&append.files);
     let outbox = append
         .outbox
         .as_ref()
@@ -303,6 +297,15 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         files: &append.files,
     }
     .to_bytes()
+}
+
+fn written(files: &[StagedFile]) -> BTreeMap<&'static str, String> {
+    let total = |of: fn(&StagedFile) -> u64| files.iter().map(of).sum::<u64>().to_string();
+    BTreeMap::from([
+        ("numAddedFiles", files.len().to_string()),
+        ("numOutputBytes", total(|file| file.size_bytes)),
+        ("numOutputRows", total(|file| file.rows)),
+    ])
 }
 
 fn plan_begin(table: &Table, starts: &[TopicStart], info: Info) -> Result<Plan, Error> {

@@ -24,7 +24,7 @@ use crate::delta::outbox::Publication;
 use crate::delta::replay;
 use crate::delta::sources::TopicStart;
 use crate::delta::table::Table;
-use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite};
+use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite, STAGED_AGE_MAX};
 use crate::trial::{self, Bug};
 
 /// How long one commit may take before its result counts as unknown.
@@ -193,6 +193,13 @@ impl Table {
             return Ok(Step::Done(
                 attempt.refuse(Refusal::Superseded("its epoch has ended".to_owned())),
             ));
+        }
+        if let Some(file) = change.aged(self.clock.now()) {
+            return Ok(Step::Done(attempt.refuse(Refusal::Conflict(format!(
+                "`{}` has waited for its commit for more than {} minutes, and a vacuum may be near; its rows are read again (H19)",
+                file.path,
+                STAGED_AGE_MAX.as_secs() / 60
+            )))));
         }
         let version = self.version() + 1;
         match self.put(version, entry, attempt).await {

@@ -12,6 +12,7 @@ mod entry;
 mod error;
 mod features;
 mod file_actions;
+mod file_lines;
 mod files;
 mod log;
 mod mend;

@@ -12,9 +12,11 @@ use crate::delta::{Extent, FileList, LogFile, Publisher, Table, TableStore};
 use crate::maintenance::error::Error;
 use crate::maintenance::pace::Pace;
 use crate::maintenance::store_clock::{self, STAGING};
+use crate::model::commit::UNREFERENCED_KEPT_MIN;
 
-/// Below this, a file that is on its way into a commit could be taken for an orphan: whatever the config says, vacuum keeps what is younger.
-pub const OLDER_THAN_MIN: Duration = Duration::from_secs(3600);
+/// Below this, a file that is on its way into a commit could be taken for an orphan: whatever the config says, vacuum keeps what is younger, and nothing half as old is
+/// committed any more (H19).
+pub const OLDER_THAN_MIN: Duration = UNREFERENCED_KEPT_MIN;
 /// Delta's own promise where a table does not make one: `delta.deletedFileRetentionDuration`.
 const TOMBSTONES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::clock::Instant;
 use crate::delta::actions::Txn;
 use crate::delta::state::State;
 use crate::model::commit::{Outbox, Replaced, Replay, StagedFile};
@@ -160,6 +161,8 @@ impl Named {
             rows: self.rows,
             stats: self.stats.clone(),
             modified_ms: self.modification_time,
+            // Nobody asks: what an entry names is no vacuum's, however long it waits.
+            staged: Instant::from_millis(0),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The delta room against in-memory and local stores with scripted faults, and deltalake's own reader as the second opinion. Owns the fixtures.
 
+mod aged;
 mod base;
 mod commit;
 mod create;
@@ -20,7 +21,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use url::Url;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::delta::{Creation, Store, Table, TableStore, TopicStart};
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
@@ -220,6 +221,7 @@ pub(super) fn file(name: &str, rows: u64) -> StagedFile {
         rows,
         stats: format!(r#"{{"numRecords":{rows}}}"#),
         modified_ms: 1_767_225_600_000,
+        staged: Instant::from_millis(0),
     }
 }
 

@@ -318,10 +318,5 @@ async fn dlq_1_an_append_that_loses_its_race_names_its_rejects_under_its_final_v
     let version = lake.reject_prepared(&mut table, 2, "b").await;
     assert_eq!(version, 3);
     assert_eq!(lake.publish_anew().await.unwrap(), 2);
-    assert!(
-        lake.clock
-            .now()
-            .since(crate::clock::Instant::from_millis(0))
-            < Duration::from_secs(60)
-    );
+    assert!(lake.clock.now().since(Instant::from_millis(0)) < Duration::from_secs(60));
 }

@@ -188,8 +188,13 @@ impl Lane {
             return Ok(());
         };
         if let Some(kept) = &mut table.rejects {
-            kept.keep(&raw.records, from, &appended.rejects, now_ms, batch_bytes)
-                .map_err(Stopped::Halted)?;
+            kept.keep(
+                raw.records.iter_from(from),
+                &appended.rejects,
+                now_ms,
+                batch_bytes,
+            )
+            .map_err(Stopped::Halted)?;
         }
         let polled = appended.counts.polled();
         match table.share.too_many(now, polled, appended.counts.rejects) {

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 
 use crate::decode::RejectedRows;
 use crate::model::batch::Reject;
-use crate::model::record::Records;
+use crate::model::record::Record;
 use crate::pipeline::plan::Dlq;
 use crate::writer::Encoder;
 
@@ -32,29 +32,26 @@ impl Rejects {
         }
     }
 
-    /// Keeps rejected records, which are among `records` from index `from` on, both in the order of their offsets.
-    pub(super) fn keep(
+    /// Keeps rejected records, which are among `records`, both in the order of their offsets.
+    pub(super) fn keep<'a>(
         &mut self,
-        records: &Records,
-        from: usize,
+        records: impl Iterator<Item = Record<'a>>,
         rejects: &[Reject],
         now_ms: i64,
         batch_bytes: usize,
     ) -> Result<(), String> {
-        let kept = self.try_keep(records, from, rejects, now_ms, batch_bytes);
+        let kept = self.try_keep(records, rejects, now_ms, batch_bytes);
         self.has_failed |= kept.is_err();
         kept
     }
 
-    fn try_keep(
+    fn try_keep<'a>(
         &mut self,
-        records: &Records,
-        from: usize,
+        mut records: impl Iterator<Item = Record<'a>>,
         rejects: &[Reject],
         now_ms: i64,
         batch_bytes: usize,
     ) -> Result<(), String> {
-        let mut records = records.iter_from(from);
         for reject in rejects {
             let Some(record) = records.find(|record| record.at.offset == reject.offset) else {
                 return Err(format!(

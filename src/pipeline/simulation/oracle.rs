@@ -42,10 +42,12 @@ pub(super) fn read(entries: &BTreeMap<u64, String>) -> Result<Table, String> {
         }
         let mut spans = Vec::new();
         let mut moved = BTreeMap::new();
+        let mut rewritten = Rewritten::default();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let action: Value = serde_json::from_str(line)
                 .map_err(|error| format!("version {version}: {error}"))?;
             if let Some(info) = action.get("commitInfo") {
+                rewritten.is_meant = info["operation"] == "OPTIMIZE";
                 if let Some(id) = info["txnId"].as_str()
                     && table.commits.insert(id.to_owned(), *version).is_some()
                 {
@@ -78,24 +80,54 @@ pub(super) fn read(entries: &BTreeMap<u64, String>) -> Result<Table, String> {
                 if !ever.insert(path.clone()) {
                     return Err(format!("version {version} adds {path} again (FILE-1)"));
                 }
+                rewritten.take(add, 1);
                 table.live.insert(path, add.clone());
             } else if let Some(remove) = action.get("remove") {
                 let path = remove["path"].as_str().unwrap();
-                if table.live.remove(path).is_none() {
+                let Some(add) = table.live.remove(path) else {
                     return Err(format!(
-                        "version {version} removes {path}, which is not live"
+                        "version {version} removes {path}, which is not live (COMP-2)"
                     ));
-                }
+                };
+                rewritten.take(&add, -1);
+                rewritten.has_data_change |= remove["dataChange"] != false;
             } else if let Some(metadata) = action.get("metaData") {
                 table.metadata = metadata.clone();
             } else if let Some(protocol) = action.get("protocol") {
                 table.protocol = protocol.clone();
             }
         }
+        rewritten.judge(*version)?;
         tile(&mut table, *version, &spans, moved)?;
         table.versions = version + 1;
     }
     Ok(table)
+}
+
+/// What a version that says OPTIMIZE does to rows: nothing (COMP-1).
+#[derive(Default)]
+struct Rewritten {
+    is_meant: bool,
+    has_data_change: bool,
+    rows: i64,
+}
+
+impl Rewritten {
+    fn take(&mut self, add: &Value, sign: i64) {
+        let stats: Value = serde_json::from_str(add["stats"].as_str().unwrap()).unwrap();
+        self.rows += sign * stats["numRecords"].as_i64().unwrap();
+        self.has_data_change |= sign > 0 && add["dataChange"] != false;
+    }
+
+    fn judge(&self, version: u64) -> Result<(), String> {
+        if self.is_meant && (self.rows != 0 || self.has_data_change) {
+            return Err(format!(
+                "version {version} rewrites files to {} rows more, data change {} (COMP-1)",
+                self.rows, self.has_data_change
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// The spans of a version begin where the txns stood and end where they stand now; a txn without a span begins a topic partition, once.
@@ -219,7 +251,8 @@ pub(super) fn judge(
         .keys()
         .filter(|path| !path.starts_with("foreign-"))
     {
-        let bytes = file(path).ok_or_else(|| format!("{path} is live but not in the store"))?;
+        let bytes =
+            file(path).ok_or_else(|| format!("{path} is live but not in the store (FILE-1)"))?;
         let mut rows_in_file = 0;
         for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)
             .unwrap()
