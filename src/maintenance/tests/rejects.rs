@@ -49,10 +49,11 @@ async fn reject(lake: &Lake, root: &LocalPath, name: &str) -> u64 {
             }],
         }),
     };
-    match table.commit(&append, "shop").await {
-        CommitOutcome::Committed(version) => version,
-        other => panic!("{other:?}"),
-    }
+    let outcome = table.commit(&append, "shop").await;
+    let CommitOutcome::Committed(version) = outcome else {
+        panic!("{outcome:?}");
+    };
+    version
 }
 
 #[tokio::test]
@@ -117,7 +118,9 @@ async fn dlq_1_vacuum_of_rejected_records_keeps_what_nobody_has_shown_yet() {
             .write(true)
             .open(rejects.join(name))
             .unwrap();
-        file.set_modified(SystemTime::now() - DAY * 40).unwrap();
+        let now = Duration::from_millis(Clock::machine().wall_ms().unsigned_abs());
+        file.set_modified(SystemTime::UNIX_EPOCH + now - DAY * 40)
+            .unwrap();
     }
     let store = lake.store.beside(REJECTS).unwrap();
     let feeding = Feeding {
