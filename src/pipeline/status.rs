@@ -75,6 +75,8 @@ pub struct TableStatus {
     pub valid_through_ms: Option<i64>,
     /// Rows in memory.
     pub buffered_rows: u64,
+    /// Rejects that this process has seen, committed or not, by code.
+    pub rejects_by_code: BTreeMap<&'static str, u64>,
     /// The last rejects, newest last.
     pub recent_rejects: VecDeque<Reject>,
     /// Topic partitions of the table's topics.
@@ -121,6 +123,7 @@ impl Status {
     pub fn rejected(&self, name: &str, rejects: &[Reject]) {
         self.table(name, |table| {
             for reject in rejects {
+                *table.rejects_by_code.entry(reject.code).or_default() += 1;
                 if table.recent_rejects.len() >= RECENT_REJECTS {
                     table.recent_rejects.pop_front();
                 }

@@ -19,6 +19,7 @@ fn snapshot(state: TableState, ready: Result<(), String>) -> StatusSnapshot {
         last_commit_ms: Some(1_000_000_000_000),
         valid_through_ms: Some(1_000_000_000_500),
         buffered_rows: 3,
+        rejects_by_code: [("truncated", 1)].into(),
         recent_rejects: [Reject {
             topic_partition: TopicPartition::new("shop.orders", 1),
             offset: 17,
