@@ -10,6 +10,8 @@ mod error;
 mod flusher;
 mod lane;
 mod maintain;
+mod obey;
+mod orders;
 mod plan;
 mod revoke;
 mod run;
@@ -21,6 +23,7 @@ pub mod status;
 mod way_out;
 
 pub use error::Error;
+pub use orders::{Answer, Order, Orders};
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;
 pub use way_out::{Lifted, Place, WayOut};
