@@ -18,6 +18,14 @@ pub enum Bug {
     TxnLowered,
     /// A base is taken for standing without a look (COMMIT-2).
     NoIdentityCheck,
+    /// Files that have waited for their commit until a vacuum may be near are committed (H19).
+    AgedFiles,
+    /// A rewrite does not look whether others touched its files (COMP-2).
+    StaleRewrite,
+    /// A merge loses rows of all files but the first, and says that it did not (COMP-1).
+    LossyRewrite,
+    /// Rejected records are published without a look at who did so before (DLQ-1).
+    PublishedTwice,
 }
 
 #[cfg(any(test, feature = "testing"))]

@@ -1,6 +1,6 @@
-"""Owns measuring maintenance: compaction beside Python deltalake on identical input, and what it does for scans. Not its safety (live/test_maintenance).
+"""Owns measuring maintenance: compaction beside Python deltalake and Spark on identical input, what it does for scans, what stays bounded. Not its safety (live/test_maintenance).
 
-`python -m bench.upkeep compaction|effect`; one JSON line per result. The table is written straight into its log, so that thousands of commits cost seconds.
+`python -m bench.upkeep compaction|effect|bounded`; one JSON line per result. The table is written straight into its log, so that thousands of commits cost seconds.
 """
 
 import json
@@ -43,16 +43,16 @@ def rows(number: int, count: int) -> pa.Table:
     return pa.table([pa.array(column, kind) for column, (_, kind, _) in zip(columns, FIELDS, strict=True)], names=[name for name, _, _ in FIELDS])
 
 
-def write_table(path: Path, tables) -> None:
-    """One commit for each table of rows, with statistics, as a sink would leave them."""
+def write_table(path: Path, tables, first: int = 0) -> None:
+    """One commit for each table of rows, with statistics, as a sink would leave them; from version `first` on."""
     log = path / "_delta_log"
-    log.mkdir(parents=True)
+    log.mkdir(parents=True, exist_ok=True)
     schema = {"type": "struct", "fields": [{"name": name, "type": kind, "nullable": True, "metadata": {}} for name, _, kind in FIELDS]}
     head = [
         {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}},
         {"metaData": {"id": str(uuid.uuid4()), "format": {"provider": "parquet", "options": {}}, "schemaString": json.dumps(schema), "partitionColumns": [], "configuration": {}}},
     ]
-    for version, table in enumerate(tables):
+    for version, table in enumerate(tables, first):
         name = f"part-{uuid.uuid4()}.parquet"
         pq.write_table(table, path / name, compression="zstd", compression_level=1)
         low, high = table["id"][0].as_py(), table["id"][-1].as_py()
@@ -68,14 +68,32 @@ def size(path: Path) -> tuple[int, int]:
     return len(files), sum(file.stat().st_size for file in files)
 
 
-def maintain(folder: Path, name: str, *argv: str):
-    table = json_table(name, "none", ", ".join(f"{column} {kind}" for column, _, kind in FIELDS), maintenance={"compaction": {"cold_after": "100ms"}})
+def maintain(folder: Path, name: str, *argv: str, **maintenance):
+    maintenance = {"compaction": {"cold_after": "100ms"}, **maintenance}
+    table = json_table(name, "none", ", ".join(f"{column} {kind}" for column, _, kind in FIELDS), maintenance=maintenance)
     sink = Sink(folder, "127.0.0.1:1", table)
     with Running(["maintain", "-c", sink.config, "--once", *argv, "--timeout", "600s"], folder) as running:
         return running.wait(1800).expect(0)
 
 
-def _by_deltalake(path: str, answer) -> None:
+def by_lakeward(folder: Path, name: str) -> tuple[float, float, int]:
+    """Seconds, CPU-seconds and peak MiB; the whole process."""
+    ended = maintain(folder, name, "--only", "compact")
+    return ended.seconds, ended.rusage.ru_utime + ended.rusage.ru_stime, ended.peak_memory_bytes // 2**20
+
+
+def by_deltalake(folder: Path, name: str) -> tuple[float, float, int]:
+    """The same of a process of its own, whose CPU counts from after its imports."""
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    child = context.Process(target=_compact_by_deltalake, args=(str(folder / "lake" / name), answer))
+    child.start()
+    result = answer.get(timeout=1800)
+    child.join()
+    return result
+
+
+def _compact_by_deltalake(path: str, answer) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.monotonic()
     DeltaTable(path).optimize.compact(target_size=TARGET, max_concurrent_tasks=1, writer_properties=WriterProperties(compression="ZSTD", compression_level=1))
@@ -85,30 +103,57 @@ def _by_deltalake(path: str, answer) -> None:
     answer.put((seconds, usage.ru_utime + usage.ru_stime - before.ru_utime - before.ru_stime, peak // 1024))
 
 
+def by_spark(folder: Path, name: str) -> tuple[float, float, int]:
+    """The same of Spark's JVM, warm: the session has optimised another table before."""
+    session = spark()
+    session.conf.set("spark.sql.parquet.compression.codec", "zstd")
+    session.conf.set("parquet.compression.codec.zstd.level", "1")
+    session.conf.set("spark.databricks.delta.optimize.maxFileSize", str(TARGET))
+    jvm = session.sparkContext._gateway.jvm.java.lang.ProcessHandle.current().pid()
+    if not (warm := folder / "lake" / "warm").exists():
+        write_table(warm, (rows(number, 1_000) for number in range(20)))
+        session.sql(f"OPTIMIZE delta.`{warm}`").collect()
+    (Path(f"/proc/{jvm}/clear_refs")).write_text("5")
+    started, before = time.monotonic(), _cpu_seconds(jvm)
+    session.sql(f"OPTIMIZE delta.`{folder / 'lake' / name}`").collect()
+    peak = next(int(line.split()[1]) for line in Path(f"/proc/{jvm}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return time.monotonic() - started, _cpu_seconds(jvm) - before, peak // 1024
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def line(**what) -> None:
     print(json.dumps(what), flush=True)
 
 
 def compaction() -> None:
+    """Everybody merges a copy of the same files, in turns, so that what else runs on the machine meets all alike."""
     folder = run_folder() / "bench-compaction"
     shutil.rmtree(folder, ignore_errors=True)
-    commits, count = int(os.environ.get("BENCH_FILES") or 200), 20_000
-    write_table(folder / "lake" / "theirs", (rows(number, count) for number in range(commits)))
-    shutil.copytree(folder / "lake" / "theirs", folder / "lake" / "ours")
-    files, size_bytes = size(folder / "lake" / "ours")
-    ended = maintain(folder, "ours", "--only", "compact")
-    cpu = ended.rusage.ru_utime + ended.rusage.ru_stime
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    child = context.Process(target=_by_deltalake, args=(str(folder / "lake" / "theirs"), answer))
-    child.start()
-    seconds, their_cpu, peak = answer.get(timeout=1800)
-    child.join()
-    for who, took, used, memory in (("lakeward", ended.seconds, cpu, ended.peak_memory_bytes // 2**20), ("deltalake", seconds, their_cpu, peak)):
-        after, after_bytes = size(folder / "lake" / ("ours" if who == "lakeward" else "theirs"))
+    commits, count, turns = int(os.environ.get("BENCH_FILES") or 200), 20_000, int(os.environ.get("BENCH_TURNS") or 3)
+    write_table(folder / "input", (rows(number, count) for number in range(commits)))
+    files, size_bytes = size(folder / "input")
+    expected = None
+    results: dict[str, list] = {}
+    for turn in range(turns):
+        for who, merge in (("lakeward", by_lakeward), ("deltalake", by_deltalake), ("spark", by_spark)):
+            name = f"{who}-{turn}"
+            shutil.copytree(folder / "input", folder / "lake" / name)
+            results.setdefault(who, []).append((*merge(folder, name), *size(folder / "lake" / name)))
+            found = duckdb_connection().sql(QUERIES["full"].replace("{}", f"delta_scan('{(folder / 'lake' / name).as_uri()}')")).fetchall()
+            expected = expected or found
+            if [row[0] for row in found] != [row[0] for row in expected] or found[0][2] != expected[0][2]:
+                raise SystemExit(f"bench: {name} holds {found}, and not {expected}")
+            shutil.rmtree(folder / "lake" / name)
+    for who, all_turns in results.items():
+        took, used, memory, after, after_bytes = min(all_turns, key=lambda result: result[1])
         line(
             bench="compaction", who=who, files=files, mb=round(size_bytes / 1e6, 1), rows=commits * count, files_after=after, mb_after=round(after_bytes / 1e6, 1),
-            seconds=round(took, 2), cpu_seconds=round(used, 2), mb_per_cpu_second=round(size_bytes / 1e6 / used, 1), peak_rss_mib=memory,
+            seconds=round(took, 2), cpu_seconds=round(used, 2), mb_per_cpu_second=round(size_bytes / 1e6 / used, 1), peak_rss_mib=memory, turns=turns,
+            all_cpu_seconds=[round(result[1], 2) for result in all_turns], load=round(os.getloadavg()[0], 1),
         )  # fmt: skip
 
 
@@ -154,5 +199,33 @@ def effect() -> None:
     line(soak="effect", table="kept over ideal", **{key: round(results["kept"][key] / results["ideal"][key], 2) for key in results["kept"] if "_" in key})
 
 
+def bounded() -> None:
+    """Commits in batches, each followed by maintenance on what is made hours older: files and log may not grow with the number of commits."""
+    folder = run_folder() / "soak-bounded"
+    shutil.rmtree(folder, ignore_errors=True)
+    total, batch, count = int(os.environ.get("SOAK_BOUNDED") or 50_000), 1_000, 20
+    path = folder / "lake" / "kept"
+    most = []
+    version = numbers = 0
+    while numbers < total:
+        write_table(path, (rows(number, count) for number in range(numbers, numbers + batch)), version)
+        numbers += batch
+        then = time.time() - 36_000
+        for file in path.rglob("*"):
+            os.utime(file, (then, then))
+        maintain(folder, "kept", checkpoint_every_commits=100, log_retention="1h", vacuum={"older_than": "1h", "interval": "1m"}, compaction={"cold_after": "100ms", "target_file_size": "1MiB"})
+        table = DeltaTable(path)
+        version = table.version() + 1
+        log = [file.stat().st_size for file in (path / "_delta_log").iterdir()]
+        most.append((len(table.file_uris()), len(log), sum(log)))
+    [(rows_found,)] = duckdb_connection().sql(f"SELECT count(*) FROM delta_scan('{path.as_uri()}')").fetchall()
+    half = len(most) // 2
+    for name, some in (("first half", most[:half]), ("second half", most[half:])):
+        files, objects, size_bytes = (max(values) for values in zip(*some, strict=True))
+        line(soak="bounded", commits=total, part=name, files_max=files, log_objects_max=objects, log_mb_max=round(size_bytes / 1e6, 2))
+    if rows_found != total * count:
+        raise SystemExit(f"soak: {rows_found} rows are left of {total * count}")
+
+
 if __name__ == "__main__":
-    {"compaction": compaction, "effect": effect}[sys.argv[1]]()
+    {"compaction": compaction, "effect": effect, "bounded": bounded}[sys.argv[1]]()

@@ -3,6 +3,7 @@
 deltalake (Python) is a reader here and no writer: its DELETE and OPTIMIZE do not see winning removes without data change and would double rows by themselves.
 """
 
+import collections
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 
@@ -19,24 +21,65 @@ from .sink import Running, Sink, json_table
 from .test_crash import SESSION, Load
 
 SECONDS = float(os.environ.get("LAKEWARD_MAINTAIN_SECONDS") or 60)
+# What a loaded machine of two cores still commits beside all this; a quiet one makes ten.
+COMMITS_PER_SECOND = float(os.environ.get("LAKEWARD_MAINTAIN_RATE") or 2)
 VERSIONS = 50
+# Versions whose entries stay young when the rest of the log is made old.
+VERSIONS_YOUNG = 150
+BLOCK = 40_000
 DDL = "seq long, text string, amount decimal(9,2)"
+TASKS = ("compact", "checkpoint", "clean-log", "vacuum")
 # Retention cannot go below an hour: what is to be deleted is made older than that by its time stamp.
 MAINTENANCE = {
-    "compaction": {"target_file_size": "4MiB", "min_files": 4, "cold_after": "500ms"},
+    "compaction": {"target_file_size": "128KiB", "min_files": 4, "cold_after": "500ms"},
     "checkpoint_every_commits": 20,
     "log_retention": "1h",
     "vacuum": {"older_than": "1h", "interval": "1m"},
 }
 
 
-def entries(table: Path) -> list[tuple[int, list[dict]]]:
-    """The retained log as (version, actions)."""
-    found = []
-    for file in sorted((table / "_delta_log").glob("*.json")):
-        if file.stem.isdigit():
-            found.append((int(file.stem), [json.loads(line) for line in file.read_text().splitlines() if line.strip()]))
-    return found
+class Log:
+    """The log of a table, kept as it grows: clean-up takes entries away."""
+
+    def __init__(self, table: Path):
+        self.folder = table / "_delta_log"
+        self.entries: dict[int, list[dict]] = {}
+
+    def look(self) -> dict[int, list[dict]]:
+        version = max(self.entries, default=-1) + 1
+        while (file := self.folder / f"{version:020}.json").exists():
+            self.entries[version] = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+            version += 1
+        return self.entries
+
+    def by(self, operation: str, engine: str) -> list[int]:
+        """The versions at which an engine took files out, or put some in."""
+        return [
+            version
+            for version, actions in self.entries.items()
+            if info(actions).get("operation") == operation
+            and info(actions).get("engineInfo", "").startswith(engine)
+            and (operation == "STREAMING UPDATE" or any("remove" in action for action in actions))
+        ]
+
+    def committed_below(self, partitions: int) -> int:
+        """Every record with a lower number is in the table."""
+        ends = dict.fromkeys(range(partitions), 0)
+        for actions in self.entries.values():
+            ends.update({span["partition"]: span["end"] for span in info(actions).get("lakeward", {}).get("spans", [])})
+        return min(ends.values()) * partitions
+
+    def expected_counts(self) -> dict[int, int]:
+        """Rows at each version, by what the commits say they added and deleted."""
+        rows, counts = 0, {}
+        for version, actions in sorted(self.entries.items()):
+            said = info(actions)
+            if said.get("operation") == "DELETE":
+                rows -= int(said.get("operationMetrics", {}).get("numDeletedRows", 0))
+            elif said.get("operation") == "STREAMING UPDATE":
+                rows += sum(span["rows"] for span in said.get("lakeward", {}).get("spans", []))
+            counts[version] = rows
+        return counts
 
 
 def info(actions: list[dict]) -> dict:
@@ -44,110 +87,124 @@ def info(actions: list[dict]) -> dict:
 
 
 class Maintainer(threading.Thread):
-    """`lakeward maintain --once` again and again; killed at a random moment most of the time."""
+    """`lakeward maintain --once` again and again, one task or all; killed at a random moment of its life most of the time."""
 
     def __init__(self, sink: Sink, seed: int):
         super().__init__(daemon=True)
         self.sink, self.pick = sink, random.Random(seed)
         self.enough = threading.Event()
-        self.kills = self.ended = 0
+        self.kills, self.ended = collections.Counter(), collections.Counter()
+        self.lives = dict.fromkeys((*TASKS, "all"), 1.0)
         self.failures: list = []
 
     def run(self) -> None:
         try:
             while not self.enough.is_set():
                 self._one()
+                # Starting processes without a pause would take a core away from ingest.
+                self.enough.wait(self.pick.uniform(0, 1.5))
         except Exception as error:
             self.failures.append(error)
 
     def _one(self) -> None:
-        with Running(["maintain", "-c", self.sink.config, "--once"], self.sink.folder) as running:
+        task = self.pick.choice((*TASKS, "all"))
+        only = [] if task == "all" else ["--only", task]
+        with Running(["maintain", "-c", self.sink.config, "--once", *only], self.sink.folder) as running:
             if self.pick.random() < 0.6:
-                time.sleep(self.pick.uniform(0.05, 1.5))
+                time.sleep(self.pick.uniform(0, 1.2) * self.lives[task])
                 if running.is_alive:
                     running.signal(signal.SIGKILL)
-                    self.kills += 1
+                    self.kills[task] += 1
             ended = running.wait(90)
             if ended.code != -signal.SIGKILL:
                 ended.expect(0)
-                self.ended += 1
+                self.ended[task] += 1
+                self.lives[task] = ended.seconds
 
 
-def backdate(table: Path, orphans: list[Path]) -> None:
-    """Makes everything that the log names look ten hours old, as after a long life: only liveness and tombstones protect it from vacuum now."""
-    named = {(action.get("add") or action.get("remove"))["path"] for _, actions in entries(table) for action in actions if "add" in action or "remove" in action}
+def backdate(table: Path, log: Log, orphans: list[Path]) -> None:
+    """Makes everything that the log names, and all but its youngest entries, look ten hours old, as after a long life: only liveness and tombstones protect it now."""
+    entries = log.look()
+    named = {(action.get("add") or action.get("remove"))["path"] for actions in entries.values() for action in actions if "add" in action or "remove" in action}
+    old = max(entries, default=0) - VERSIONS_YOUNG
+    aged = [file for file in log.folder.glob("*.*") if file.name[:20].isdigit() and int(file.name[:20]) < old]
     then = time.time() - 36_000
-    for path in [*(table / name for name in named), *orphans]:
-        if path.exists():
+    for path in [*(table / name for name in named), *aged, *orphans]:
+        try:
             os.utime(path, (then, then))
-
-
-def expected_counts(table: Path) -> dict[int, int]:
-    """Rows at each version, by what the commits say they added and deleted."""
-    rows, counts = 0, {}
-    for version, actions in entries(table):
-        said = info(actions)
-        metrics = said.get("operationMetrics", {})
-        if said.get("operation") == "DELETE":
-            rows -= int(metrics.get("numDeletedRows", 0))
-        elif said.get("operation") == "STREAMING UPDATE":
-            rows += sum(span["rows"] for span in said.get("lakeward", {}).get("spans", []))
-        counts[version] = rows
-    return counts
+        except FileNotFoundError:
+            pass
 
 
 def sequence(reader: str, table: Path) -> list[int]:
     return sorted(number for batch in batches(reader, table, ["seq"]) for number in batch.column(0).to_pylist())
 
 
-def delete_by_spark(table: Path, low: int, high: int) -> bool:
-    """Deletes a range of rows, as a foreign engine does; a conflict is its own to notice."""
-    try:
-        spark().sql(f"DELETE FROM delta.`{table}` WHERE seq >= {low} AND seq < {high}")
-        return True
-    except Exception as error:
-        assert "Concurrent" in str(error) or "DELTA_CONCURRENT" in str(error), error
-        return False
+class Foreign:
+    """Spark at work on the table: on the whole, where it meets our compactor, and on a cold table partition, where it must win."""
+
+    def __init__(self, table: Path):
+        self.table = f"delta.`{table}`"
+        self.deleted: list[range] = []
+        self.conflicts = self.steps = 0
+        self.next = 0
+
+    def step(self, below: int) -> None:
+        """Deletes a few rows that are surely committed, and optimizes."""
+        self.steps += 1
+        cold = below // BLOCK - 2
+        where = ""
+        if self.steps % 2 and cold >= 0:
+            where = f" WHERE block = {cold * BLOCK}"
+            low = cold * BLOCK + 10 * self.steps
+        elif below > BLOCK:
+            low = below - BLOCK // 2
+            low -= low % 10
+        else:
+            return
+        rows = range(low, low + 7)
+        if not any(set(rows) & set(gone) for gone in self.deleted):
+            block = rows.start - rows.start % BLOCK
+            if self._wins(f"DELETE FROM {self.table} WHERE block IN ({block}, {block + BLOCK}) AND seq >= {rows.start} AND seq < {rows.stop}"):
+                self.deleted.append(rows)
+        self._wins(f"OPTIMIZE {self.table}{where}")
+
+    def _wins(self, statement: str) -> bool:
+        """A conflict is its own to notice."""
+        try:
+            spark().sql(statement)
+            return True
+        except Exception as error:
+            assert "Concurrent" in str(error) or "DELTA_CONCURRENT" in str(error), error
+            self.conflicts += 1
+            return False
 
 
 def test_comp_2_rows_stay_exact_while_everything_maintains_at_once(kafka, folder, topic, seed):
     kafka.create_topic(topic, 4)
-    table = json_table("events", topic, DDL, target_lag="100ms", maintenance=MAINTENANCE)
+    table = json_table("events", topic, DDL, target_lag="100ms", flush={"rows": 300}, partition_by=[f"block = truncate({BLOCK}, seq)"], maintenance=MAINTENANCE)
     sink = Sink(folder, kafka.bootstrap, table, properties=SESSION)
     spark().sql("SELECT 1").collect()
     path = sink.table("events")
+    log, foreign = Log(path), Foreign(path)
     load = Load(kafka, topic, 4)
     load.start()
     maintainers = [Maintainer(sink, seed + number) for number in range(2)]
-    deleted: list[range] = []
-    conflicts = optimizes = 0
     with sink.start() as running:
-        sink.wait_until(running, lambda: len(entries(path)) > 3)
+        sink.wait_until(running, lambda: len(log.look()) > 3)
+        first, began = max(log.entries), time.monotonic()
         for maintainer in maintainers:
             maintainer.start()
         orphans = [path / f"part-orphan-{number}.parquet" for number in range(3)]
         for orphan in orphans:
             orphan.write_bytes(b"left by a crash")
-        until = time.monotonic() + SECONDS
-        step = 0
-        while time.monotonic() < until:
-            backdate(path, orphans)
-            step += 1
-            # Rows that are surely committed: the first of what was sent long ago.
-            low = step * 500
-            if sum(1 for _ in entries(path)) > 20 and load.count > low + 40_000:
-                if delete_by_spark(path, low, low + 7):
-                    deleted.append(range(low, low + 7))
-                else:
-                    conflicts += 1
-                try:
-                    spark().sql(f"OPTIMIZE delta.`{path}`")
-                    optimizes += 1
-                except Exception as error:
-                    assert "Concurrent" in str(error) or "DELTA_CONCURRENT" in str(error), error
-                    conflicts += 1
+        while time.monotonic() < began + SECONDS:
+            backdate(path, log, orphans)
+            foreign.step(log.committed_below(4))
             time.sleep(0.5)
             assert running.is_alive, running.wait()
+        log.look()
+        rate = len([version for version in log.by("STREAMING UPDATE", "lakeward/") if version > first]) / (time.monotonic() - began)
         for maintainer in maintainers:
             maintainer.enough.set()
         for maintainer in maintainers:
@@ -157,36 +214,43 @@ def test_comp_2_rows_stay_exact_while_everything_maintains_at_once(kafka, folder
         ended = running.drain()
         ended.expect(0)
     sink.until_caught_up(seconds_max=240).expect(0)
-    log = entries(path)
-    ours = [version for version, actions in log if info(actions).get("operation") == "OPTIMIZE" and info(actions).get("engineInfo", "").startswith("lakeward/")]
-    appends = [version for version, actions in log if info(actions).get("operation") == "STREAMING UPDATE"]
-    kills = sum(maintainer.kills for maintainer in maintainers)
+    log.look()
+    ours, theirs = log.by("OPTIMIZE", "lakeward/"), {name: log.by(name, "Apache-Spark") for name in ("OPTIMIZE", "DELETE")}
+    kills = sum((maintainer.kills for maintainer in maintainers), collections.Counter())
+    oldest = min(int(file.stem) for file in log.folder.glob("*.json") if file.stem.isdigit())
     print(
-        f"\n[maintain] {SECONDS:.0f} s: {len(appends)} appends, {len(ours)} compactions of ours, {optimizes} OPTIMIZE and {len(deleted)} DELETE by Spark, "
-        f"{conflicts} conflicts of Spark, {kills} maintainers killed, {sum(maintainer.ended for maintainer in maintainers)} ended, {load.count} records",
+        f"\n[maintain] {SECONDS:.0f} s: {rate:.1f} appends a second, {len(ours)} compactions of ours, {len(theirs['OPTIMIZE'])} OPTIMIZE and {len(theirs['DELETE'])} DELETE by Spark, "
+        f"{foreign.conflicts} conflicts of Spark, maintainers killed {dict(kills)}, ended {dict(sum((one.ended for one in maintainers), collections.Counter()))}, "
+        f"the log begins at version {oldest} of {max(log.entries)}, {load.count} records",
         flush=True,
     )
+    assert rate >= COMMITS_PER_SECOND, f"{rate:.1f} commits a second"
     assert len(ours) >= 3, "the compactor makes no progress"
-    assert kills >= 3, "no maintainer was killed"
+    assert theirs["OPTIMIZE"] and theirs["DELETE"], "Spark has won no commit"
+    assert all(kills[task] for task in TASKS), f"a task was never killed: {kills}"
     assert not any(orphan.exists() for orphan in orphans), "orphans of a crash are vacuumed"
+    assert oldest > 0, "the log was not cleaned up"
     # Zero ingest aborts: an epoch that had to end is said.
     assert "the epoch ended at a commit" not in ended.stderr, ended
-    gone = {number for numbers in deleted for number in numbers}
+    gone = {number for numbers in foreign.deleted for number in numbers}
     wanted = [number for number in range(load.count) if number not in gone]
     for reader in READERS:
         assert sequence(reader, path) == wanted, f"{reader} does not read what was sent"
-    counts = expected_counts(path)
+    check_versions(path, {version: count for version, count in log.expected_counts().items() if version > oldest})
+
+
+def check_versions(path: Path, counts: dict[int, int]) -> None:
+    """Older versions are still whole: as many rows as their commits say, no number twice."""
     versions = sorted(counts)[:: max(1, len(counts) // VERSIONS)]
     for version in versions:
         at = DeltaTable(path, version=version)
         numbers = at.to_pyarrow_table(columns=["seq"]).column("seq").to_pylist()
         assert len(numbers) == len(set(numbers)) == counts[version], f"version {version} holds {len(numbers)} rows, {len(set(numbers))} of them distinct; the log says {counts[version]}"
     print(f"[maintain] {len(versions)} older versions are exact", flush=True)
+    assert len(versions) >= VERSIONS
 
 
 def small_files(path: Path, count: int, rows: int) -> None:
-    import pyarrow as pa
-
     for number in range(count):
         seq = list(range(number * rows, (number + 1) * rows))
         write_deltalake(path, pa.table({"seq": pa.array(seq, pa.int64()), "text": [f"t{one}" for one in seq]}), mode="append")
@@ -238,3 +302,28 @@ def test_maintain_names_a_hole_in_the_log_and_changes_nothing(folder):
     before = sorted(path.rglob("*"))
     sink.command("maintain", "--once").expect_error([5], "version 3", "missing")
     assert sorted(file for file in path.rglob("*") if "_lakeward_staging" not in str(file)) == before
+
+
+def test_merges_on_s3_go_up_in_parts_and_checkpoints_get_their_names(s3, folder):
+    """Files too large for one request: multipart, then a rename that S3 does by copying."""
+    bucket = s3.create_bucket(f"lake-{os.urandom(4).hex()}")
+    table = json_table("events", "none", "seq long, noise binary", maintenance={**MAINTENANCE, "compaction": {"min_files": 2, "cold_after": "100ms"}, "checkpoint_every_commits": 2})
+    sink = Sink(folder, "127.0.0.1:1", table, url=f"s3://{bucket}/bronze", options=s3.options)
+    rows = 600
+    for number in range(3):
+        seq = range(number * rows, (number + 1) * rows)
+        noise = [random.Random(one).randbytes(20_000) for one in seq]
+        written = pa.table({"seq": pa.array(seq, pa.int64()), "noise": pa.array(noise, pa.binary())})
+        write_deltalake(f"s3://{bucket}/bronze/events", written, mode="append", storage_options=s3.options)
+    time.sleep(0.2)
+    said = sink.command("maintain", "--once").expect(0).stdout
+    assert "compacted 3 files" in said, said
+    keys = [found["Key"] for found in s3.client.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert any(key.endswith(".checkpoint.parquet") for key in keys) and not any("_lakeward_staging" in key for key in keys), keys
+    merged = next(key for key in keys if "part-" in key and key.endswith(".zstd.parquet"))
+    head = s3.client.head_object(Bucket=bucket, Key=merged)
+    # S3 marks an object that went up in parts by their number in its ETag.
+    assert "-" in head["ETag"] and head["ContentLength"] > 30_000_000, head
+    copy = s3.download(bucket, "bronze/events", folder / "copy")
+    for reader in READERS:
+        assert sequence(reader, copy) == list(range(3 * rows)), reader

@@ -3,7 +3,9 @@
 pub mod accumulator;
 pub mod budget;
 pub mod flush_policy;
+pub mod reject_rate;
 
 pub use accumulator::{Accumulator, Sealed};
 pub use budget::Budget;
 pub use flush_policy::{BufferState, Decision, FlushEstimate, Limits, Reason, decide};
+pub use reject_rate::{RejectRate, TooMany};

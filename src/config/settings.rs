@@ -156,7 +156,7 @@ pub struct Table {
     /// What a null value becomes.
     pub tombstones: Tombstones,
     /// What a record that cannot be decoded does.
-    pub errors: ErrorMode,
+    pub errors: Errors,
     /// What happens when a topic was recreated, or is another cluster's.
     pub on_source_change: OnChange,
     /// What happens when records were deleted before they were read, or a log was truncated.
@@ -374,9 +374,35 @@ pub enum Tombstones {
     Reject,
 }
 
+/// What records that cannot be decoded do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errors {
+    /// What one does.
+    pub mode: ErrorMode,
+    /// Where the table of rejected records lies under `storage.url`.
+    pub table: String,
+    /// Whether it keeps their keys, values and headers.
+    pub raw: bool,
+    /// How many are too many, under `dlq` and `skip`.
+    pub suspend_above: SuspendAbove,
+}
+
+/// The share of rejected records that suspends a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SuspendAbove {
+    /// Percent of the records of a window; 100 is reached when every one is rejected.
+    pub percent: u64,
+    /// How long records are counted together.
+    pub window: Duration,
+    /// Fewer records prove nothing.
+    pub min_records: u64,
+}
+
 /// What a record that cannot be decoded does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorMode {
+    /// It goes to the table of rejected records.
+    Dlq,
     /// It is counted, with its coordinates, and left out.
     Skip,
     /// The table stops before it until a person decides.

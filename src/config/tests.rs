@@ -243,8 +243,8 @@ fn the_minimal_config_has_every_default() {
         ("_kafka_", [MetadataColumn::Timestamp].as_slice())
     );
     assert_eq!(
-        (table.tombstones, table.errors),
-        (Tombstones::Skip, ErrorMode::Suspend)
+        (table.tombstones, table.errors.mode),
+        (Tombstones::Skip, ErrorMode::Dlq)
     );
     assert_eq!(table.checkpoint_every_commits, None);
 }
@@ -280,7 +280,7 @@ fn what_is_written_arrives() {
         matches!(&one.value, Value::Json { schema: JsonSchemaSource::Ddl(columns), unknown_fields: UnknownFields::Ignore } if columns.len() == 2)
     );
     assert_eq!(
-        (one.start, one.target_lag, one.errors),
+        (one.start, one.target_lag, one.errors.mode),
         (
             Start::Timestamp(86_400_000),
             Duration::from_secs(1),
@@ -294,7 +294,7 @@ fn what_is_written_arrives() {
     assert_eq!(one.partition_by.len(), 2);
     assert!(matches!(&two.value, Value::AvroConfluent { subject } if subject == "prod.c.two"));
     assert_eq!(
-        (two.start, two.target_lag, two.errors),
+        (two.start, two.target_lag, two.errors.mode),
         (
             Start::Latest,
             Duration::from_millis(250),

@@ -115,7 +115,7 @@ impl Decoder {
             format,
             key,
             tombstones: table.tombstones,
-            errors: table.errors,
+            errors: table.errors.mode,
             record_bytes_max,
             clock,
             columns: fields.iter().map(new_column).collect(),
@@ -159,9 +159,11 @@ impl Decoder {
                 }
                 Verdict::Skipped => appended.counts.skipped += 1,
                 Verdict::Bad(fault) => {
-                    appended
-                        .rejects
-                        .push(reject(topic_partition, record.at.offset, &fault));
+                    let schema_id = record.value.and_then(|value| self.format.schema_id(value));
+                    appended.rejects.push(Reject {
+                        schema_id,
+                        ..reject(topic_partition, record.at.offset, &fault)
+                    });
                     if self.errors == ErrorMode::Suspend {
                         break;
                     }
@@ -338,5 +340,6 @@ fn reject(topic_partition: &TopicPartition, offset: i64, fault: &Fault) -> Rejec
         code: fault.code.word(),
         path: fault.path(),
         message: fault.message.clone(),
+        schema_id: None,
     }
 }

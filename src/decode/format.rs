@@ -204,6 +204,14 @@ impl Format {
         }
     }
 
+    /// The id that a value's frame names, also where the value itself is bad.
+    pub(super) fn schema_id(&self, value: &[u8]) -> Option<u32> {
+        match self {
+            Format::Framed(_) => frame(value).ok().map(|(id, _)| id),
+            Format::Unframed(_) | Format::SingleObject(..) | Format::Plain(_) => None,
+        }
+    }
+
     /// Whether a value without any byte is a value.
     pub(super) fn takes_empty(&self) -> bool {
         match self {

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::clock::Instant;
 use crate::delta::actions::{Entry, Metadata, Txn};
 use crate::delta::entry::{Draft, Info, Lakeward, Span, engine_info};
 use crate::delta::error::Error;
 use crate::delta::mend::{self, Mending};
+use crate::delta::outbox::{self, Manifest, Publication};
 use crate::delta::rewrite;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{schema, watermark};
-use crate::model::commit::{Append, CommitOutcome, Rewrite};
+use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite, StagedFile};
 use crate::model::epoch::Epoch;
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
@@ -30,6 +32,10 @@ pub(crate) enum Change<'a> {
     Mend(&'a Mending),
     /// The same rows in other files.
     Rewrite(&'a Rewrite),
+    /// Rejected records that are rows now.
+    Replay { replay: &'a Replay, name: &'a str },
+    /// Rejected records that are shown in their own table.
+    Publish(&'a Publication),
 }
 
 /// What a change means on a base.
@@ -67,6 +73,12 @@ impl Change<'_> {
             Change::Rewrite(rewrite) => {
                 rewrite::entry(rewrite, info(id, started_ms), started_ms).map(Plan::Put)
             }
+            Change::Replay { replay, name } => {
+                outbox::plan_replay(replay, &table.state, name, info(id, started_ms))
+            }
+            Change::Publish(publication) => publication
+                .entry(info(id, started_ms), started_ms)
+                .map(Plan::Put),
         }
     }
 
@@ -76,21 +88,42 @@ impl Change<'_> {
             Change::Append { append, .. } => {
                 append.epoch.is_live() || trial::has(Bug::CommitAfterRevoke)
             }
-            Change::Begin(_) | Change::Rewrite(_) => true,
+            Change::Begin(_) | Change::Rewrite(_) | Change::Replay { .. } | Change::Publish(_) => {
+                true
+            }
             Change::Mend(mending) => mending.epoch.as_ref().is_none_or(Epoch::is_live),
         }
     }
 
+    /// A file of its own that has lain in the store for so long that a vacuum may be near (H19). Files that an entry of the main table names are no vacuum's (DLQ-1).
+    pub(crate) fn aged(&self, now: Instant) -> Option<&StagedFile> {
+        let (files, outbox) = match self {
+            Change::Append { append, .. } => (append.files.as_slice(), append.outbox.as_ref()),
+            Change::Rewrite(rewrite) => (rewrite.added(), None),
+            Change::Replay { replay, .. } => (replay.files.as_slice(), Some(&replay.outbox)),
+            Change::Begin(_) | Change::Mend(_) | Change::Publish(_) => return None,
+        };
+        let rejects = outbox.into_iter().flat_map(|outbox| &outbox.files);
+        let is_aged = |file: &&StagedFile| file.is_aged(now) && !trial::has(Bug::AgedFiles);
+        files.iter().chain(rejects).find(is_aged)
+    }
+
     /// Tells a simulation what became of it.
     pub(crate) fn note(&self, id: &str, outcome: &CommitOutcome) {
-        if let Change::Append { .. } = self {
+        if let Change::Append { .. } | Change::Rewrite(_) = self {
             trial::note(id, outcome);
         }
     }
 
     /// Whether it rests on files that only the entries since its base can vouch for: a base that must be taken afresh says nothing about them.
     pub(crate) fn rests_on_files(&self) -> bool {
-        matches!(self, Change::Rewrite(_))
+        match self {
+            Change::Rewrite(_) => true,
+            Change::Publish(publication) => !publication.replaced.is_empty(),
+            Change::Append { .. } | Change::Begin(_) | Change::Mend(_) | Change::Replay { .. } => {
+                false
+            }
+        }
     }
 
     /// Whether somebody else's commit on top of `base` excludes the change for good, whatever the offsets are now.
@@ -98,6 +131,8 @@ impl Change<'_> {
         let append = match self {
             Change::Append { append, .. } => append,
             Change::Rewrite(rewrite) => return rewrite::excluded_by(rewrite, base, entry),
+            Change::Publish(publication) => return publication.excluded_by(base, entry),
+            Change::Replay { .. } => return outbox::replay_excluded_by(base, entry),
             Change::Begin(_) | Change::Mend(_) => return None,
         };
         let moved = steps(append)
@@ -135,6 +170,10 @@ impl Change<'_> {
         match self {
             Change::Append { append, .. } => check_append(table, append),
             Change::Rewrite(_) => check_files(table),
+            Change::Replay { replay, .. } => {
+                outbox::check_replay(replay, base).and_then(|()| check_files(table))
+            }
+            Change::Publish(publication) => publication.check(base),
             Change::Begin(starts) => starts
                 .iter()
                 .try_for_each(|start| check_known(base, &start.topic))
@@ -237,31 +276,17 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
     let valid_through = after
         .valid_through_ms(all.iter().map(String::as_str))
         .and_then(watermark::to_text);
-    info.operation_metrics = BTreeMap::from([
-        ("numAddedFiles", append.files.len().to_string()),
-        (
-            "numOutputBytes",
-            append
-                .files
-                .iter()
-                .map(|file| file.size_bytes)
-                .sum::<u64>()
-                .to_string(),
-        ),
-        (
-            "numOutputRows",
-            append
-                .files
-                .iter()
-                .map(|file| file.rows)
-                .sum::<u64>()
-                .to_string(),
-        ),
-    ]);
+    info.operation_metrics = written(&append.files);
+    let outbox = append
+        .outbox
+        .as_ref()
+        .map(|outbox| Manifest::of(outbox, base));
+    txns.extend(outbox.as_ref().map(|outbox| outbox.txn(base.version + 1)));
     info.lakeward = Some(Lakeward {
         name: name.to_owned(),
         spans,
         valid_through,
+        outbox,
         mended: Vec::new(),
     });
     Draft {
@@ -272,6 +297,15 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         files: &append.files,
     }
     .to_bytes()
+}
+
+fn written(files: &[StagedFile]) -> BTreeMap<&'static str, String> {
+    let total = |of: fn(&StagedFile) -> u64| files.iter().map(of).sum::<u64>().to_string();
+    BTreeMap::from([
+        ("numAddedFiles", files.len().to_string()),
+        ("numOutputBytes", total(|file| file.size_bytes)),
+        ("numOutputRows", total(|file| file.rows)),
+    ])
 }
 
 fn plan_begin(table: &Table, starts: &[TopicStart], info: Info) -> Result<Plan, Error> {

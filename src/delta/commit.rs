@@ -20,10 +20,11 @@ use crate::delta::change::{Change, Plan, Refusal};
 use crate::delta::error::{Error, brief};
 use crate::delta::log::{self, Read};
 use crate::delta::mend::Mending;
+use crate::delta::outbox::Publication;
 use crate::delta::replay;
 use crate::delta::sources::TopicStart;
 use crate::delta::table::Table;
-use crate::model::commit::{Append, CommitOutcome, Rewrite};
+use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite, STAGED_AGE_MAX};
 use crate::trial::{self, Bug};
 
 /// How long one commit may take before its result counts as unknown.
@@ -93,6 +94,16 @@ impl Table {
     /// Puts files in the place of others, or says why not: when one of them is gone or touched since this table was loaded, the whole is dropped (COMP-2).
     pub async fn rewrite(&mut self, rewrite: &Rewrite) -> CommitOutcome {
         Box::pin(self.settle(&Change::Rewrite(rewrite))).await
+    }
+
+    /// Takes a replay's rows into the main table, or says why not: another replay since its records were read drops it whole (DLQ-1).
+    pub async fn replay(&mut self, replay: &Replay, name: &str) -> CommitOutcome {
+        Box::pin(self.settle(&Change::Replay { replay, name })).await
+    }
+
+    /// Shows rejected records in their own table, once (DLQ-1).
+    pub(crate) async fn publish(&mut self, publication: &Publication) -> CommitOutcome {
+        Box::pin(self.settle(&Change::Publish(publication))).await
     }
 
     /// Follows the log to its newest version. A table that is gone, or another one in its place, is an error (COMMIT-2).
@@ -182,6 +193,13 @@ impl Table {
             return Ok(Step::Done(
                 attempt.refuse(Refusal::Superseded("its epoch has ended".to_owned())),
             ));
+        }
+        if let Some(file) = change.aged(self.clock.now()) {
+            return Ok(Step::Done(attempt.refuse(Refusal::Conflict(format!(
+                "`{}` has waited for its commit for more than {} minutes, and a vacuum may be near; its rows are read again (H19)",
+                file.path,
+                STAGED_AGE_MAX.as_secs() / 60
+            )))));
         }
         let version = self.version() + 1;
         match self.put(version, entry, attempt).await {

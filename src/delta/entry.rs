@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::delta::actions::{Metadata, Protocol, Txn};
 use crate::delta::error::Error;
 use crate::delta::mend::Told;
+use crate::delta::outbox::Manifest;
 use crate::model::commit::StagedFile;
 use crate::model::offset::Incarnation;
 use crate::model::progress::Step;
@@ -48,6 +49,8 @@ pub(crate) struct Lakeward {
     pub(crate) spans: Vec<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) valid_through: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outbox: Option<Manifest>,
     /// What was changed about the sources without a record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) mended: Vec<Told>,

@@ -121,6 +121,18 @@ pub enum Error {
         /// The appId that is missing.
         app_id: String,
     },
+    /// Rejected records that a commit names cannot be shown (DLQ-1).
+    #[error(
+        "the rejected records of version {version} of the table `{location}` {reason}; bring it back, or drop the whole table of rejected records to accept the loss"
+    )]
+    OutboxLost {
+        /// The main table.
+        location: String,
+        /// The version that names them.
+        version: u64,
+        /// What is wrong, with the file and the offsets.
+        reason: String,
+    },
     /// The store does not honour put-if-absent.
     #[error(
         "storage.url `{url}`: the store does not honour conditional creates (put-if-absent), without which two writers can overwrite each other's commits: \
@@ -176,7 +188,8 @@ impl Error {
             | Error::Replaced { .. }
             | Error::SourceLost { .. }
             | Error::UnknownTopicPartition { .. }
-            | Error::OffsetLost { .. } => Kind::Corrupt,
+            | Error::OffsetLost { .. }
+            | Error::OutboxLost { .. } => Kind::Corrupt,
             Error::Store { .. } => Kind::Unavailable,
             Error::Bug(_) => Kind::Bug,
         }

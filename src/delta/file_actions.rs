@@ -10,7 +10,8 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use crate::delta::checkpoint;
 use crate::delta::checkpoint::unreadable;
 use crate::delta::error::Error;
-use crate::delta::files::{FileList, LiveFile, rows_of};
+use crate::delta::file_lines::rows_of;
+use crate::delta::files::{FileList, LiveFile};
 use crate::delta::log::CheckpointFile;
 use crate::delta::open::TableStore;
 

@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use object_store::path::Path;
-use serde::Deserialize;
 
-use crate::delta::actions::{Metadata, Protocol, Txn, decode_path};
+use crate::delta::actions::{Metadata, Protocol, decode_path};
 use crate::delta::error::Error;
 use crate::delta::file_actions;
+use crate::delta::file_lines::{self, rows_of};
 use crate::delta::log::{self, Listing};
 use crate::delta::open::TableStore;
 
 /// Entries fetched at once.
 const READ_AHEAD: usize = 8;
+/// Loads before a log that contradicts itself is believed: a clean-up can take entries away between its listing and its reading (H20).
+const LOADS_MAX: u32 = 3;
 
 /// Serialised values by partition column.
 pub type PartitionValues = Arc<BTreeMap<String, Option<String>>>;
@@ -74,56 +76,20 @@ pub struct FileList {
     partitions: HashSet<PartitionValues>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Line {
-    protocol: Option<Protocol>,
-    meta_data: Option<Metadata>,
-    txn: Option<Txn>,
-    add: Option<AddLine>,
-    remove: Option<RemoveLine>,
-    sidecar: Option<SidecarLine>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AddLine {
-    path: String,
-    #[serde(default)]
-    partition_values: BTreeMap<String, Option<String>>,
-    size: u64,
-    #[serde(default)]
-    modification_time: i64,
-    stats: Option<String>,
-    deletion_vector: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RemoveLine {
-    path: String,
-    deletion_timestamp: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct SidecarLine {
-    path: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stats {
-    num_records: Option<u64>,
-}
-
-/// The rows that a file's statistics tell.
-pub(crate) fn rows_of(stats: &str) -> Option<u64> {
-    serde_json::from_str::<Stats>(stats).ok()?.num_records
-}
-
 impl FileList {
     /// Replays the log.
     pub async fn load(store: &TableStore, extent: Extent) -> Result<FileList, Error> {
+        let mut loads = 0;
+        loop {
+            loads += 1;
+            match FileList::load_once(store, extent).await {
+                Err(Error::Corrupt { .. }) if loads < LOADS_MAX => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn load_once(store: &TableStore, extent: Extent) -> Result<FileList, Error> {
         let hint = match extent.checkpoint_below {
             None => log::last_checkpoint(store).await?,
             Some(_) => None,
@@ -140,6 +106,12 @@ impl FileList {
                 (list, next)
             }
             None if listing.entries.contains(&0) => (FileList::default(), 0),
+            None if listing.entries.is_empty() && listing.checkpoints.is_empty() => {
+                return Err(Error::NotATable {
+                    location: store.url().to_string(),
+                    reason: "its _delta_log holds neither an entry nor a checkpoint".to_owned(),
+                });
+            }
             None => {
                 return Err(store.damaged(
                     0,
@@ -251,20 +223,7 @@ impl FileList {
 
     /// Takes in actions as text; answers the sidecars that they name. In an entry what is removed goes first: it may be added again with a deletion vector.
     fn take_text(&mut self, bytes: &[u8], is_entry: bool) -> Result<Vec<String>, String> {
-        let mut lines = Vec::new();
-        for (index, text) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            lines.push(
-                serde_json::from_slice::<Line>(text).map_err(|error| {
-                    format!("line {} is not a Delta action ({error})", index + 1)
-                })?,
-            );
-        }
-        if lines.is_empty() {
-            return Err("the entry is empty, as after a power loss during its write".to_owned());
-        }
+        let lines = file_lines::parse(bytes)?;
         if is_entry {
             for remove in lines.iter().filter_map(|line| line.remove.as_ref()) {
                 self.remove(&remove.path, remove.deletion_timestamp.unwrap_or(0));

@@ -190,6 +190,7 @@ pub(crate) fn plan(base: &State, mending: &Mending, mut info: Info) -> Result<Pl
         name: mending.name.clone(),
         spans: mended.spans,
         valid_through: None,
+        outbox: None,
         mended: mended.told,
     });
     Draft {

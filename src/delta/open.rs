@@ -87,6 +87,7 @@ impl Store {
         Ok(TableStore {
             url: log.root_url().clone(),
             log,
+            lake: Arc::new(self.clone()),
         })
     }
 
@@ -160,9 +161,15 @@ impl fmt::Debug for Store {
 pub struct TableStore {
     url: Url,
     log: LogStoreRef,
+    lake: Arc<Store>,
 }
 
 impl TableStore {
+    /// The store of another table, by its path under `storage.url`.
+    pub(crate) fn beside(&self, path: &str) -> Result<TableStore, Error> {
+        self.lake.table(path)
+    }
+
     /// The objects of the table, rooted at the table.
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         self.log.object_store(None)

@@ -12,6 +12,7 @@ use crate::delta::entry::{Add, Info};
 use crate::delta::error::Error;
 use crate::delta::state::State;
 use crate::model::commit::{Replaced, Rewrite};
+use crate::trial::{self, Bug};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,7 +78,7 @@ pub(crate) fn entry(rewrite: &Rewrite, mut info: Info, now_ms: i64) -> Result<By
 
 /// Whether somebody's entry on top of `base` took out, or put in anew, a file that the rewrite stands for: whatever its `dataChange` says.
 pub(crate) fn excluded_by(rewrite: &Rewrite, base: &State, entry: &Entry) -> Option<Refusal> {
-    if entry.touched.is_empty() {
+    if entry.touched.is_empty() || trial::has(Bug::StaleRewrite) {
         return None;
     }
     let touched: HashSet<&str> = entry.touched.iter().map(String::as_str).collect();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::delta::{FileList, LogFile, LogObject, TableStore};
+use crate::delta::{FileList, LogFile, LogObject, Publisher, Table, TableStore};
 use crate::maintenance::error::Error;
 use crate::maintenance::store_clock;
 
@@ -38,7 +38,8 @@ pub async fn clean_log(
     let now_ms = store_clock::now_ms(store, clock, is_dry_run).await?;
     let cutoff_ms = now_ms - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX / 2);
     let objects = store.log_objects().await?;
-    let Some(boundary) = boundary(&objects, cutoff_ms) else {
+    let needed = oldest_unpublished(store, clock).await?;
+    let Some(boundary) = boundary(&objects, cutoff_ms, needed) else {
         return Ok(Cleaned::default());
     };
     let expired = expired(&objects, boundary, cutoff_ms);
@@ -73,19 +74,20 @@ fn kept_because(files: &FileList) -> Option<String> {
     if files.has_feature("checkpointProtection") {
         return Some("the table feature checkpointProtection keeps old checkpoints".to_owned());
     }
-    // Entries name what the outbox has still to publish.
-    files
-        .app_ids()
-        .find(|app_id| app_id.starts_with("lakeward/outbox"))
-        .map(|app_id| {
-            format!(
-                "its entries may name rejected records that are not published yet (txn {app_id})"
-            )
-        })
+    None
 }
 
-/// The newest checkpoint from which every version inside the retention can still be read.
-fn boundary(objects: &[LogObject], cutoff_ms: i64) -> Option<u64> {
+/// The oldest entry that names rejected records which are not in their own table yet (DLQ-1).
+async fn oldest_unpublished(store: &TableStore, clock: &Clock) -> Result<Option<u64>, Error> {
+    let Some(table) = Table::load(store, clock).await? else {
+        return Ok(None);
+    };
+    let unpublished = Publisher::new(clock).unpublished(&table).await?;
+    Ok(unpublished.into_values().flatten().min())
+}
+
+/// The newest checkpoint from which every version inside the retention, and every one that is `needed`, can still be read.
+fn boundary(objects: &[LogObject], cutoff_ms: i64, needed: Option<u64>) -> Option<u64> {
     let entries = || {
         objects.iter().filter_map(|object| match object.file {
             LogFile::Entry(version) => Some((version, object.modified_ms)),
@@ -100,6 +102,7 @@ fn boundary(objects: &[LogObject], cutoff_ms: i64) -> Option<u64> {
         .map(|(version, _)| version)
         .min();
     let oldest = retained.or_else(|| entries().map(|(version, _)| version).max())?;
+    let oldest = needed.map_or(oldest, |needed| needed.min(oldest));
     let checkpoints = objects.iter().filter_map(|object| match object.file {
         LogFile::Checkpoint(version) => Some(version),
         LogFile::Entry(_) | LogFile::Checksum(_) | LogFile::Compacted(_) | LogFile::Other => None,

@@ -3,28 +3,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::clock::Clock;
 use crate::delta::{Extent, FileList, LiveFile, Table, TableStore};
+use crate::error::Kind;
 use crate::maintenance::error::Error;
 use crate::maintenance::input::{Input, Place, Source};
+use crate::maintenance::joined::Joined;
 use crate::maintenance::memory::Memory;
 use crate::maintenance::pace::Pace;
 use crate::maintenance::plan::{self, Candidate, Group, Plan, Policy};
 use crate::model::commit::{CommitOutcome, Replaced, Rewrite, StagedFile};
+use crate::trial::{self, Bug};
 use crate::writer::{RewriteLayout, Rewriter};
 
 /// Files that are opened ahead of the one that is read.
 const OPEN_AHEAD: usize = 4;
+/// Tries before a log is believed to be damaged: a clean-up can pass the version that the table was read at before its files are (H20).
+const OPENS_MAX: u32 = 3;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
 /// `delta.dataSkippingNumIndexedCols` when a table does not say.
 const INDEXED_LEAVES: i64 = crate::writer::stats::INDEXED_LEAVES_DEFAULT;
-/// Joined rows; encoding is fastest with large batches.
-const JOINED_ROWS_MIN: usize = 32 * 1024;
 
 /// What compaction of one table works with.
 #[derive(Debug, Clone)]
@@ -79,6 +82,19 @@ impl Opened {
 impl Compaction {
     /// Reads the table and its file list at one version.
     pub async fn open(&self) -> Result<Opened, Error> {
+        let mut opens = 0;
+        loop {
+            opens += 1;
+            match self.open_once().await {
+                Err(error) if error.kind() == Kind::Corrupt && opens < OPENS_MAX => {
+                    self.clock.sleep(OPEN_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn open_once(&self) -> Result<Opened, Error> {
         let table = Table::load(&self.store, &self.clock).await?;
         let table = table.ok_or_else(|| Error::NoTable {
             location: self.store.url().to_string(),
@@ -131,7 +147,15 @@ impl Compaction {
                 break;
             }
             // The commit's own check begins at its base: up to there, the file list must still hold the group (COMP-2).
-            files.follow_to(&self.store, table.version()).await?;
+            match files.follow_to(&self.store, table.version()).await {
+                Ok(()) => {}
+                // A clean-up went past the base: whether the group is still there is for the next plan to see, and whether the log is whole.
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    done.dropped += 1;
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
             let Some(inputs) = live(&files, group) else {
                 done.dropped += 1;
                 continue;
@@ -222,7 +246,7 @@ impl Compaction {
             .and_then(|slash| first.get(..=slash))
             .unwrap_or("");
         let values = BTreeMap::clone(&group.partition_values);
-        let mut output = Rewriter::begin(layout, &objects, directory, values)?;
+        let mut output = Rewriter::begin(layout, &objects, directory, values);
         let merged = self.copy(inputs, layout, &mut output, pace).await;
         match merged {
             Ok(Some(rows)) => {
@@ -263,10 +287,11 @@ impl Compaction {
             .map(|source| Input::open(place.clone(), source))
             .buffered(OPEN_AHEAD);
         let mut rows = Vec::with_capacity(inputs.len());
-        let mut joined = Joined::new(self, layout);
+        let mut joined = Joined::new(layout.file_schema(), &self.sort_by, &self.memory);
         while let Some(mut input) = opened.try_next().await? {
+            let is_lost = trial::has(Bug::LossyRewrite) && !rows.is_empty();
             while let Some(batch) = input.next().await? {
-                joined.push(batch);
+                joined.push(if is_lost { batch.slice(0, 0) } else { batch });
                 if joined.is_full() {
                     joined.drain_into(output).await?;
                     pace.advance(&self.clock).await;
@@ -276,89 +301,10 @@ impl Compaction {
                 }
             }
             pace.progress(input.source.size_bytes);
-            rows.push(input.rows);
+            rows.push(if is_lost { 0 } else { input.rows });
         }
         joined.drain_into(output).await?;
         Ok(Some(rows))
-    }
-}
-
-/// Rows that wait to be joined, and sorted if the table asks for an order.
-struct Joined<'a> {
-    schema: &'a SchemaRef,
-    sort_by: Vec<&'a str>,
-    bytes_max: usize,
-    rows_min: usize,
-    batches: Vec<RecordBatch>,
-    rows: usize,
-    bytes: usize,
-}
-
-impl<'a> Joined<'a> {
-    fn new(compaction: &'a Compaction, layout: &'a RewriteLayout) -> Self {
-        let schema = layout.file_schema();
-        let names = compaction.sort_by.iter().map(String::as_str);
-        let sort_by: Vec<&str> = names.filter(|name| schema.index_of(name).is_ok()).collect();
-        let is_sorted = !sort_by.is_empty();
-        let memory = &compaction.memory;
-        Joined {
-            schema,
-            sort_by,
-            bytes_max: if is_sorted {
-                memory.sort_bytes()
-            } else {
-                memory.batch_bytes()
-            },
-            rows_min: if is_sorted {
-                usize::MAX
-            } else {
-                JOINED_ROWS_MIN
-            },
-            batches: Vec::new(),
-            rows: 0,
-            bytes: 0,
-        }
-    }
-
-    fn push(&mut self, batch: RecordBatch) {
-        self.rows += batch.num_rows();
-        self.bytes += batch.get_array_memory_size();
-        self.batches.push(batch);
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= self.rows_min || self.bytes >= self.bytes_max
-    }
-
-    async fn drain_into(&mut self, output: &mut Rewriter) -> Result<(), Error> {
-        let batches = std::mem::take(&mut self.batches);
-        (self.rows, self.bytes) = (0, 0);
-        let joined = match batches.as_slice() {
-            [] => return Ok(()),
-            [whole] => whole.clone(),
-            several => concat_batches(self.schema, several)?,
-        };
-        drop(batches);
-        let sorted = if self.sort_by.is_empty() {
-            joined
-        } else {
-            self.sort(&joined)?
-        };
-        Ok(output.write(&sorted).await?)
-    }
-
-    fn sort(&self, rows: &RecordBatch) -> Result<RecordBatch, Error> {
-        let columns: Vec<SortColumn> = self
-            .sort_by
-            .iter()
-            .filter_map(|name| rows.column_by_name(name))
-            .map(|column| SortColumn {
-                values: Arc::clone(column),
-                options: None,
-            })
-            .collect();
-        let indices: UInt32Array = lexsort_to_indices(&columns, None)?;
-        Ok(take_record_batch(rows, &indices)?)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod compact;
 mod conform;
 mod error;
 mod input;
+mod joined;
 mod memory;
 mod pace;
 pub mod plan;

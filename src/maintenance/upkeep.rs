@@ -14,7 +14,7 @@ use crate::maintenance::error::Error;
 use crate::maintenance::memory::Memory;
 use crate::maintenance::pace::Pace;
 use crate::maintenance::plan::{Plan, Policy};
-use crate::maintenance::vacuum::{Vacuumed, interval, vacuum};
+use crate::maintenance::vacuum::{Feeding, Sweep, Vacuumed, interval};
 use crate::metrics::UpkeepMetrics;
 
 /// Runs of the plan in a row, while merges are dropped because others are faster.
@@ -80,6 +80,8 @@ pub struct Upkeep {
     checkpoints: Option<Checkpoints>,
     compaction: Compaction,
     left_alone: BTreeSet<String>,
+    /// Where this is a table of rejected records: the table whose records they were.
+    feeding: Option<Feeding>,
     metrics: UpkeepMetrics,
     since: Instant,
     looked: Option<(Instant, u64)>,
@@ -120,12 +122,39 @@ impl Upkeep {
                 memory,
             },
             left_alone: BTreeSet::new(),
+            feeding: None,
             metrics,
             since: clock.now(),
             looked: None,
             cleaned: None,
             vacuumed: None,
         }
+    }
+
+    /// The table of rejected records that a table of the config has. Its files are not merged: a replay takes out those that it read.
+    pub fn of_rejected(
+        table: &settings::Table,
+        stores: (TableStore, TableStore),
+        clock: &Clock,
+        memory: Memory,
+        metrics: UpkeepMetrics,
+    ) -> Self {
+        let (store, main) = stores;
+        let rejected = settings::Table {
+            name: table.errors.table.clone(),
+            sort_by: Vec::new(),
+            ..table.clone()
+        };
+        let folder = table.errors.table.clone();
+        Upkeep {
+            feeding: Some(Feeding { main, folder }),
+            ..Upkeep::new(&rejected, store, clock, memory, metrics)
+        }
+    }
+
+    /// The tasks that it has at all.
+    pub fn has(&self, task: Task) -> bool {
+        self.feeding.is_none() || task != Task::Compact
     }
 
     /// The table's name.
@@ -164,7 +193,8 @@ impl Upkeep {
             Task::CleanLog => has_passed(self.cleaned, CLEAN_LOG_EVERY),
             Task::Vacuum => has_passed(self.vacuumed, self.settings.vacuum_interval),
         };
-        Task::ALL.into_iter().filter(is_due).collect()
+        let all = Task::ALL.into_iter().filter(|task| self.has(*task));
+        all.filter(is_due).collect()
     }
 
     /// Does one task; a failure is counted, said and given back.
@@ -266,14 +296,14 @@ impl Upkeep {
     /// What vacuum does, or would do.
     pub async fn vacuum(&mut self, is_dry_run: bool, pace: &Pace) -> Result<Vacuumed, Error> {
         let Compaction { store, clock, .. } = &self.compaction;
-        let vacuumed = vacuum(
+        let sweep = Sweep {
             store,
             clock,
-            self.settings.vacuum_older_than,
+            older_than: self.settings.vacuum_older_than,
             is_dry_run,
             pace,
-        )
-        .await?;
+        };
+        let vacuumed = sweep.run(self.feeding.as_ref()).await?;
         self.vacuumed = Some(clock.now());
         Ok(vacuumed)
     }

@@ -1,19 +1,22 @@
 //! Vacuum: data files that no version within the retention needs, and what crashes of ours left (FILE-1). Owns which those are; nothing but unreferenced and old, by
 //! the store's time stamps; never the log, never what others keep beside the data.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use object_store::path::Path;
 
 use crate::clock::Clock;
-use crate::delta::{Extent, FileList, LogFile, TableStore};
+use crate::delta::{Extent, FileList, LogFile, Publisher, Table, TableStore};
 use crate::maintenance::error::Error;
 use crate::maintenance::pace::Pace;
 use crate::maintenance::store_clock::{self, STAGING};
+use crate::model::commit::UNREFERENCED_KEPT_MIN;
 
-/// Below this, a file that is on its way into a commit could be taken for an orphan: whatever the config says, vacuum keeps what is younger.
-pub const OLDER_THAN_MIN: Duration = Duration::from_secs(3600);
+/// Below this, a file that is on its way into a commit could be taken for an orphan: whatever the config says, vacuum keeps what is younger, and nothing half as old is
+/// committed any more (H19).
+pub const OLDER_THAN_MIN: Duration = UNREFERENCED_KEPT_MIN;
 /// Delta's own promise where a table does not make one: `delta.deletedFileRetentionDuration`.
 const TOMBSTONES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -30,6 +33,15 @@ pub struct Vacuumed {
     pub kept_because: Option<String>,
 }
 
+/// A table whose rejected records another one shows.
+#[derive(Debug, Clone)]
+pub struct Feeding {
+    /// The main table.
+    pub main: TableStore,
+    /// The folder of the other one, under the store's root.
+    pub folder: String,
+}
+
 /// Removes what is not referenced and older than `older_than`.
 pub async fn vacuum(
     store: &TableStore,
@@ -38,68 +50,126 @@ pub async fn vacuum(
     is_dry_run: bool,
     pace: &Pace,
 ) -> Result<Vacuumed, Error> {
-    let now_ms = store_clock::now_ms(store, clock, is_dry_run)
-        .await?
-        .min(clock.wall_ms());
-    let cutoff_ms = |older_than: Duration| {
-        now_ms - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX / 2)
+    let sweep = Sweep {
+        store,
+        clock,
+        older_than,
+        is_dry_run,
+        pace,
     };
-    // The objects first: what is committed while they are listed is in the file list that is read after them.
-    let candidates = list(store, cutoff_ms(older_than.max(OLDER_THAN_MIN))).await?;
-    let promised = FileList::load(store, Extent::default()).await?;
-    if let Some(app_id) = promised
-        .app_ids()
-        .find(|app_id| app_id.starts_with("lakeward/outbox"))
-    {
-        return Ok(Vacuumed {
-            kept_because: Some(format!(
-                "it may hold rejected records that are not published yet (txn {app_id})"
-            )),
-            ..Vacuumed::default()
-        });
+    sweep.run(None).await
+}
+
+/// One vacuum.
+#[derive(Debug)]
+pub struct Sweep<'a> {
+    /// The table.
+    pub store: &'a TableStore,
+    /// Time.
+    pub clock: &'a Clock,
+    /// How old a file must be.
+    pub older_than: Duration,
+    /// Whether nothing is deleted.
+    pub is_dry_run: bool,
+    /// When to stop.
+    pub pace: &'a Pace,
+}
+
+/// What nobody has shown yet, of a table of rejected records.
+#[derive(Debug, Default)]
+struct Unseen {
+    main_id: String,
+    keys: BTreeSet<String>,
+}
+
+impl Unseen {
+    async fn read(feeding: &Feeding, clock: &Clock) -> Result<Unseen, Error> {
+        let Some(main) = Table::load(&feeding.main, clock).await? else {
+            return Ok(Unseen::default());
+        };
+        Ok(Unseen {
+            keys: Publisher::new(clock).unseen(&main, &feeding.folder).await?,
+            main_id: main.id().to_owned(),
+        })
     }
-    let older_than = older_than
-        .max(OLDER_THAN_MIN)
-        .max(tombstones_kept(&promised).unwrap_or_default());
-    let cutoff_ms = cutoff_ms(older_than);
-    let mut files = if older_than > tombstones_kept(&promised).unwrap_or(TOMBSTONES_KEPT) {
-        // Checkpoints have dropped tombstones that still count: an older one, and the entries since, have them.
-        FileList::load(store, before(store, cutoff_ms).await?).await?
-    } else {
-        promised
-    };
-    let partition_columns = files.partition_columns().to_vec();
-    let mut done = Vacuumed::default();
-    let mut chosen = Vec::new();
-    for candidate in candidates {
-        if candidate.modified_ms < cutoff_ms
-            && is_data(&candidate.key, &partition_columns)
-            && is_unneeded(&files, &candidate.key, cutoff_ms)
-        {
-            chosen.push(candidate);
+}
+
+impl Sweep<'_> {
+    /// Removes what is not referenced and older than `older_than`. Of a table of rejected records, what the main table has named and nobody has shown yet stays (DLQ-1).
+    pub async fn run(self, feeding: Option<&Feeding>) -> Result<Vacuumed, Error> {
+        let Sweep {
+            store,
+            clock,
+            older_than,
+            is_dry_run,
+            pace,
+        } = self;
+        let now_ms = store_clock::now_ms(store, clock, is_dry_run)
+            .await?
+            .min(clock.wall_ms());
+        let cutoff_ms = |older_than: Duration| {
+            now_ms - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX / 2)
+        };
+        // The objects first: what is committed while they are listed is in the file list that is read after them.
+        let candidates = list(store, cutoff_ms(older_than.max(OLDER_THAN_MIN))).await?;
+        // Before the file list: what is shown in between is in the list, what is shown later is among these.
+        let unseen = match feeding {
+            Some(feeding) => Unseen::read(feeding, clock).await?,
+            None => Unseen::default(),
+        };
+        let promised = FileList::load(store, Extent::default()).await?;
+        if let Some(id) = promised.main_ids().find(|id| *id != unseen.main_id) {
+            return Ok(Vacuumed {
+                kept_because: Some(format!(
+                    "it may hold rejected records of the table with the id {id} that are not published yet"
+                )),
+                ..Vacuumed::default()
+            });
         }
+        let older_than = older_than
+            .max(OLDER_THAN_MIN)
+            .max(tombstones_kept(&promised).unwrap_or_default());
+        let cutoff_ms = cutoff_ms(older_than);
+        let mut files = if older_than > tombstones_kept(&promised).unwrap_or(TOMBSTONES_KEPT) {
+            // Checkpoints have dropped tombstones that still count: an older one, and the entries since, have them.
+            FileList::load(store, before(store, cutoff_ms).await?).await?
+        } else {
+            promised
+        };
+        let partition_columns = files.partition_columns().to_vec();
+        let mut done = Vacuumed::default();
+        let mut chosen = Vec::new();
+        for candidate in candidates {
+            if candidate.modified_ms < cutoff_ms
+                && is_data(&candidate.key, &partition_columns)
+                && is_unneeded(&files, &candidate.key, cutoff_ms)
+                && !unseen.keys.contains(&candidate.key)
+            {
+                chosen.push(candidate);
+            }
+        }
+        if !is_dry_run && !chosen.is_empty() {
+            // Somebody may have brought a file back (RESTORE) in the meantime.
+            files.follow_to_newest(store).await?;
+        }
+        for candidate in chosen {
+            if pace.is_stopped() {
+                break;
+            }
+            if !is_unneeded(&files, &candidate.key, cutoff_ms) {
+                continue;
+            }
+            if !is_dry_run {
+                store_clock::delete(store, &candidate.path).await?;
+            }
+            done.files += 1;
+            done.bytes += candidate.size_bytes;
+            if done.keys.len() < 1000 {
+                done.keys.push(candidate.key);
+            }
+        }
+        Ok(done)
     }
-    if !is_dry_run && !chosen.is_empty() {
-        // Somebody may have brought a file back (RESTORE) in the meantime.
-        files.follow_to_newest(store).await?;
-    }
-    for candidate in chosen {
-        if pace.is_stopped() {
-            break;
-        }
-        if !is_unneeded(&files, &candidate.key, cutoff_ms) {
-            continue;
-        }
-        if !is_dry_run {
-            store_clock::delete(store, &candidate.path).await?;
-        }
-        done.files += 1;
-        done.bytes += candidate.size_bytes;
-        if done.keys.len() < 1000 {
-            done.keys.push(candidate.key);
-        }
-    }
-    Ok(done)
 }
 
 /// An object that is old enough.

@@ -33,4 +33,6 @@ pub struct Reject {
     pub path: String,
     /// The sentence for a person, with the value.
     pub message: String,
+    /// The id of its writer schema, where its frame has one.
+    pub schema_id: Option<u32>,
 }

@@ -1,9 +1,18 @@
 //! What one Delta commit carries and what can become of it. Files, verdicts and offsets are one value (OFF-4), of one epoch (EPOCH-2). Does no I/O.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::model::epoch::Epoch;
+use crate::model::offset::{Span, TopicPartition};
 use crate::model::progress::Advance;
+
+/// A file that no version names is nobody's orphan while it is younger than this: no vacuum of ours deletes it, whatever its config says.
+pub const UNREFERENCED_KEPT_MIN: Duration = Duration::from_secs(3600);
+
+/// A staged file older than this is dropped, never committed: another process may hold it for an orphan before the commit arrives (H19).
+pub const STAGED_AGE_MAX: Duration = Duration::from_secs(UNREFERENCED_KEPT_MIN.as_secs() / 2);
 
 /// A data file that is in the store and in no commit yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +29,15 @@ pub struct StagedFile {
     pub stats: String,
     /// When it was written, milliseconds since 1970 UTC.
     pub modified_ms: i64,
+    /// When its upload began, by a clock that counts suspension: S3 dates a file that went up in parts from there.
+    pub staged: Instant,
+}
+
+impl StagedFile {
+    /// Whether a vacuum may be near (H19).
+    pub fn is_aged(&self, now: Instant) -> bool {
+        now.since(self.staged) >= STAGED_AGE_MAX
+    }
 }
 
 /// Everything that one append commit makes true at once (OFF-4).
@@ -31,6 +49,33 @@ pub struct Append {
     pub advance: Advance,
     /// The files it adds.
     pub files: Vec<StagedFile>,
+    /// The records it rejects, where they are kept.
+    pub outbox: Option<Outbox>,
+}
+
+/// Rejected records on their way into their own table: its files lie there already, a commit of the main table names them, and a commit of their own shows them
+/// (DLQ-1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbox {
+    /// The folder of the table of rejected records, under the store's root.
+    pub table: String,
+    /// Its files that are to be shown.
+    pub files: Vec<StagedFile>,
+}
+
+/// Rejected records that have become rows: all of them appear in the main table, and disappear from the table of rejected records, or neither (DLQ-1).
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// The rows.
+    pub files: Vec<StagedFile>,
+    /// What is left of the files that were read: records that still are no rows.
+    pub outbox: Outbox,
+    /// The files that were read, as the log of the table of rejected records has them.
+    pub replaced: Vec<Replaced>,
+    /// The coordinates of the rows, as spans without holes.
+    pub coordinates: BTreeMap<TopicPartition, Vec<Span>>,
+    /// Which replay the main table had seen last when the rejected records were read; another one in between excludes this one.
+    pub follows: Option<i64>,
 }
 
 /// A live data file that a rewrite takes out.

@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod dlq;
 mod exit;
 mod http;
 mod kafka;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::clock::Clock;
-use crate::ops::cli::{Cli, Command, Offsets};
+use crate::ops::cli::{Cli, Command, Dlq, Offsets};
 use crate::ops::exit::{Failure, Outcome};
 use crate::ops::logging::Default;
 use crate::ops::waiting::Patience;
@@ -62,11 +63,12 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
         Command::Offsets(Offsets::Show(request)) => offsets::show(&request, &patience),
         Command::Verify(request) => verify::verify(&request, &patience),
         Command::Maintain(request) => maintain::maintain(&request, &patience),
+        Command::Dlq(Dlq::List(request)) => dlq::list(&request, &patience),
+        Command::Dlq(Dlq::Show(request)) => dlq::show(&request, &patience),
+        Command::Dlq(Dlq::Replay(request)) => dlq::replay(&request, &patience),
         Command::Reference(request) => reference::print(request.page),
         Command::Offsets(Offsets::Set(request)) => way_out::set_offset(&request, &patience),
         Command::Resume(request) => way_out::resume(&request, &patience),
-        Command::Plan(_) | Command::Dlq(_) => {
-            Err(Failure::bug("a command that does not exist was accepted"))
-        }
+        Command::Plan(_) => Err(Failure::bug("a command that does not exist was accepted")),
     }
 }

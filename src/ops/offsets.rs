@@ -33,6 +33,7 @@ pub(super) fn show(request: &OffsetsShow, patience: &Patience) -> Outcome {
         let subject = Subject {
             objects: wiring::objects(&config.storage, table)?,
             prefix: table.metadata.prefix.clone(),
+            rejected: wiring::rejected_objects(&config.storage, table)?,
         };
         rows.extend(of_table(table, &subject, &kafka, patience)?);
     }

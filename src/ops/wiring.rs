@@ -1,5 +1,6 @@
 //! Where commands meet the rooms below: one function for each thing that a command asks of them. Owns how their errors become failures.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -54,6 +55,26 @@ pub(super) fn objects(storage: &Storage, table: &Table) -> Result<Arc<dyn Object
 /// The store of one table, as maintenance needs it.
 pub(super) fn table_store(storage: &Storage, table: &Table) -> Result<delta::TableStore, Failure> {
     store(storage)?.table(&table.path).map_err(of_table)
+}
+
+/// The store of a table's rejected records.
+pub(super) fn rejected_store(
+    storage: &Storage,
+    table: &Table,
+) -> Result<delta::TableStore, Failure> {
+    store(storage)?.table(&table.errors.table).map_err(of_table)
+}
+
+/// The store of a table's rejected records by its folder, rooted at it, for an audit.
+pub(super) fn rejected_objects(
+    storage: &Storage,
+    table: &Table,
+) -> Result<BTreeMap<String, Arc<dyn ObjectStore>>, Failure> {
+    let store = rejected_store(storage, table)?;
+    Ok(BTreeMap::from([(
+        table.errors.table.clone(),
+        store.objects(),
+    )]))
 }
 
 /// Checks that the store is there and that its put-if-absent is real.

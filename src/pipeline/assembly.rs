@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::control::{Control, FromWorker, TableControl};
-use crate::pipeline::flusher::{FlushState, Flusher};
+use crate::pipeline::flusher::{FlushState, Flusher, Publishing};
 use crate::pipeline::lane::{Lane, LaneCommand, LaneContext};
 use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::Planned;
@@ -137,6 +137,7 @@ fn add_table(control: &mut Control, planned: Planned, shared: &TableParts) -> Fl
         targets: shared.targets.clone(),
         app_name: shared.app_name.clone(),
         state: FlushState::default(),
+        publishing: Publishing::new(&control.clock),
     };
     let table = TableControl {
         share: Arc::clone(&share),

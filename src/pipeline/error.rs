@@ -50,6 +50,18 @@ pub enum Error {
         /// Why not yet.
         reason: String,
     },
+    /// A file of rejected records cannot be read.
+    #[error(
+        "table `{table}`: the rejected records in `{file}` cannot be read: {reason}; mend or remove the file, nothing was replayed from it"
+    )]
+    Rejected {
+        /// The table's name.
+        table: String,
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// `--table` names a table that the config does not have.
     #[error("--table `{name}` is not in the config; it has {known}")]
     UnknownTable {
@@ -118,7 +130,7 @@ impl Error {
             Error::Decode { cause, .. } => cause.kind(),
             Error::Writer { cause, .. } => cause.kind(),
             Error::UnknownTable { .. } | Error::Refused(_) => Kind::Invalid,
-            Error::Suspended { .. } => Kind::Corrupt,
+            Error::Suspended { .. } | Error::Rejected { .. } => Kind::Corrupt,
             Error::Superseded { .. } => Kind::Superseded,
             Error::Unsettled { .. } | Error::TimedOut { .. } | Error::Grace { .. } => {
                 Kind::Unavailable

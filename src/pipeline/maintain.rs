@@ -31,6 +31,8 @@ pub(super) struct Running {
 struct Maintained {
     share: Arc<Share>,
     upkeep: Upkeep,
+    /// Whether it is the table of the rejected records.
+    is_rejected: bool,
 }
 
 /// Starts the thread. It has connections of its own: what it waits for is not in the way of commits.
@@ -53,7 +55,20 @@ pub(super) fn start(
             memory,
             metrics.upkeep(&settings.name),
         );
-        tables.push(Maintained { share, upkeep });
+        if let Some(dlq) = &share.plan.dlq {
+            let stores = (store.table(&dlq.folder)?, store.table(&settings.path)?);
+            let metrics = metrics.upkeep(&dlq.folder);
+            tables.push(Maintained {
+                share: Arc::clone(&share),
+                upkeep: Upkeep::of_rejected(settings, stores, clock, memory, metrics),
+                is_rejected: true,
+            });
+        }
+        tables.push(Maintained {
+            share,
+            upkeep,
+            is_rejected: false,
+        });
     }
     let rows = budget.rows.clone();
     let pace = Pace::yielding(Arc::new(move || rows.used_bytes() > rows.limit_bytes() / 4));
@@ -100,7 +115,15 @@ impl Maintained {
         if !self.share.owns_lowest() {
             return;
         }
-        let version = self.share.version.load(Ordering::SeqCst);
+        let version = if self.is_rejected {
+            self.share.rejected_version.load(Ordering::SeqCst)
+        } else {
+            self.share.version.load(Ordering::SeqCst)
+        };
+        if self.is_rejected && version == 0 {
+            // There is none yet.
+            return;
+        }
         for task in self.upkeep.due(version) {
             if tasks.contains(&task) {
                 // It says by itself what went wrong, and is due again.

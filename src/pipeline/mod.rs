@@ -13,6 +13,7 @@ mod maintain;
 mod obey;
 mod orders;
 mod plan;
+mod replay;
 mod revoke;
 mod run;
 mod settle;
@@ -24,6 +25,7 @@ mod way_out;
 
 pub use error::Error;
 pub use orders::{Answer, Order, Orders};
+pub use replay::{Replayed, replay};
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;
 pub use way_out::{Lifted, Place, WayOut};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::clock::Clock;
-use crate::config::settings;
+use crate::config::{Config, settings};
 use crate::decode::{self, Decoder, Registry, Resolved, Setup};
 use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
 use crate::model::commit::CommitOutcome;
@@ -17,7 +17,7 @@ use crate::model::offset::TopicPartition;
 use crate::pipeline::beside::beside;
 use crate::pipeline::cause::{Verdict, judge_identity};
 use crate::pipeline::error::Error;
-use crate::source::{Questions, StartAt};
+use crate::source::{Lookup, Questions, StartAt};
 use crate::writer::{self, Layout};
 
 /// The version of the type mapping that new tables record.
@@ -29,10 +29,46 @@ pub(super) struct Plan {
     pub(super) settings: settings::Table,
     pub(super) layout: Arc<Layout>,
     pub(super) store: TableStore,
+    /// Where rejected records go, if they are kept.
+    pub(super) dlq: Option<Arc<Dlq>>,
     resolved: Arc<Resolved>,
     columns: SchemaRef,
     registry: Option<Arc<Registry>>,
     record_bytes_max: u64,
+}
+
+/// The table of rejected records.
+#[derive(Debug)]
+pub(super) struct Dlq {
+    /// Its folder.
+    pub(super) folder: String,
+    pub(super) store: TableStore,
+    pub(super) layout: Arc<Layout>,
+    /// The largest record whose bytes are kept, if any are.
+    pub(super) bytes_max: Option<u64>,
+}
+
+impl Dlq {
+    fn plan(outside: &Outside, settings: &settings::Table) -> Result<Option<Arc<Dlq>>, Error> {
+        let errors = &settings.errors;
+        if errors.mode != settings::ErrorMode::Dlq {
+            return Ok(None);
+        }
+        let store = outside.store.table(&errors.table);
+        let layout = Layout::new(decode::rejected_columns(), &[], outside.clock.clone());
+        Ok(Some(Arc::new(Dlq {
+            folder: errors.table.clone(),
+            store: store.map_err(|cause| Error::Table {
+                table: settings.name.clone(),
+                cause,
+            })?,
+            layout: Arc::new(layout.map_err(|cause| Error::Writer {
+                table: settings.name.clone(),
+                cause,
+            })?),
+            bytes_max: errors.raw.then_some(outside.record_bytes_max),
+        })))
+    }
 }
 
 impl Plan {
@@ -48,12 +84,53 @@ impl Plan {
         })
     }
 
-    /// Whether the table wants headers.
+    /// For rejected records that are decoded again, into a table that exists.
+    pub(super) async fn for_replay(
+        outside: &Outside,
+        settings: &settings::Table,
+        table: &Table,
+    ) -> Result<Plan, Error> {
+        let name = || settings.name.clone();
+        let (registry, asked) = (outside.registry.clone(), settings.clone());
+        let resolved = blocking(move || {
+            decode::resolve(&asked, registry.as_ref()).map_err(|cause| Error::Decode {
+                table: asked.name.clone(),
+                cause,
+            })
+        })
+        .await?;
+        let (columns, layout, creation) =
+            lay_out(outside, settings, &resolved).map_err(|cause| Error::Writer {
+                table: name(),
+                cause,
+            })?;
+        let of_table = |cause| Error::Table {
+            table: name(),
+            cause,
+        };
+        delta::schema::fit(table, &creation.columns, &creation.partition_columns)
+            .map_err(of_table)?;
+        Ok(Plan {
+            settings: settings.clone(),
+            layout: Arc::new(layout),
+            store: outside.store.table(&settings.path).map_err(of_table)?,
+            dlq: Dlq::plan(outside, settings)?,
+            resolved: Arc::new(resolved),
+            columns,
+            registry: outside.registry.clone(),
+            record_bytes_max: outside.record_bytes_max,
+        })
+    }
+
+    /// Whether the table wants headers, or its rejected records do.
     pub(super) fn with_headers(&self) -> bool {
-        self.settings
-            .metadata
-            .include
-            .contains(&settings::MetadataColumn::Headers)
+        let is_kept = self.dlq.as_ref().is_some_and(|dlq| dlq.bytes_max.is_some());
+        is_kept
+            || self
+                .settings
+                .metadata
+                .include
+                .contains(&settings::MetadataColumn::Headers)
     }
 }
 
@@ -65,6 +142,28 @@ pub(super) struct Outside {
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
     pub(super) record_bytes_max: u64,
+}
+
+impl Outside {
+    /// The clients that a config asks for.
+    pub(super) fn of(config: &Config, clock: &Clock, timeout: Duration) -> Result<Outside, Error> {
+        let registry = match &config.schema_registry {
+            Some(settings) => Some(Arc::new(
+                Registry::connect(settings, clock.clone()).map_err(|cause| Error::Decode {
+                    table: "schema_registry".to_owned(),
+                    cause,
+                })?,
+            )),
+            None => None,
+        };
+        Ok(Outside {
+            lookup: Arc::new(Lookup::new(&config.kafka, timeout)?),
+            registry,
+            store: Arc::new(Store::open(&config.storage)?),
+            clock: clock.clone(),
+            record_bytes_max: config.limits.record_bytes,
+        })
+    }
 }
 
 /// A planned table, open.
@@ -122,6 +221,7 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         settings: settings.clone(),
         layout: Arc::new(layout),
         store,
+        dlq: Dlq::plan(outside, settings)?,
         resolved: Arc::new(asked.resolved),
         columns,
         registry: outside.registry.clone(),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::buffer::RejectRate;
 use crate::clock::Instant;
 use crate::metrics::TableMetrics;
 use crate::model::offset::TopicPartition;
@@ -25,10 +26,13 @@ pub(super) struct Share {
     lanes: Vec<Mutex<LaneState>>,
     /// Offsets by the table, as of the last commit or refresh.
     committed: Mutex<BTreeMap<TopicPartition, i64>>,
+    reject_rate: Mutex<RejectRate>,
     /// Consecutive ends of epochs without a commit of ours.
     pub(super) superseded: AtomicU64,
     /// The newest table version that this process has seen.
     pub(super) version: AtomicU64,
+    /// The newest version of the table of rejected records that this process has seen; 0 while there is none.
+    pub(super) rejected_version: AtomicU64,
 }
 
 /// Where one lane stands with this table.
@@ -70,6 +74,7 @@ impl Ledger {
 impl Share {
     pub(super) fn new(plan: Plan, lanes: usize, counters: TableMetrics, ledger: Ledger) -> Share {
         Share {
+            reject_rate: Mutex::new(RejectRate::new(plan.settings.errors.suspend_above)),
             plan,
             wake: Notify::new(),
             counters,
@@ -80,6 +85,7 @@ impl Share {
             committed: Mutex::new(BTreeMap::new()),
             superseded: AtomicU64::new(0),
             version: AtomicU64::new(0),
+            rejected_version: AtomicU64::new(0),
         }
     }
 
@@ -122,6 +128,20 @@ impl Share {
             total.displaced = total.displaced.or_else(|| state.displaced.clone());
         }
         total
+    }
+
+    /// Counts records and rejected ones, over all lanes; the reason to suspend when those are too many.
+    pub(super) fn too_many(&self, now: Instant, records: u64, rejects: u64) -> Option<String> {
+        let errors = &self.plan.settings.errors;
+        let too_many = locked(&self.reject_rate).observe(now, records, rejects)?;
+        Some(format!(
+            "{} of the last {} records cannot be decoded, which is more than single bad records explain (errors.suspend_above: {} % within {} s); look at the first of \
+             them, mend the schema or the producer, and start again, or raise the limit",
+            too_many.rejects,
+            too_many.records,
+            errors.suspend_above.percent,
+            errors.suspend_above.window.as_secs()
+        ))
     }
 
     /// Notes what the table says.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::DateTime;
 use futures::channel::oneshot;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -21,7 +22,7 @@ use object_store::{
 };
 
 use crate::testing::random::Random;
-use crate::testing::timeline::Timeline;
+use crate::testing::timeline::{EPOCH_MS, Timeline};
 use crate::testing::trace::Trace;
 
 /// How long the client waits for an answer.
@@ -56,6 +57,8 @@ struct End {
     objects: Arc<InMemory>,
     weather: Weather,
     on_their_way: BTreeMap<(u64, u64), Put>,
+    /// When an object was put, by the time line.
+    put_ms: BTreeMap<Path, u64>,
     counted: u64,
 }
 
@@ -65,6 +68,7 @@ impl Default for End {
             objects: Arc::new(InMemory::new()),
             weather: Weather::default(),
             on_their_way: BTreeMap::new(),
+            put_ms: BTreeMap::new(),
             counted: 0,
         }
     }
@@ -94,6 +98,16 @@ impl FarEnd {
         self.lock().weather = weather;
     }
 
+    /// What it says of an object, dated by the time line; what no line put is as old as the world.
+    fn dated(&self, meta: ObjectMeta) -> ObjectMeta {
+        let put_ms = self.lock().put_ms.get(&meta.location).copied().unwrap_or(0);
+        let wall_ms = EPOCH_MS + i64::try_from(put_ms).unwrap_or(0);
+        ObjectMeta {
+            last_modified: DateTime::from_timestamp_millis(wall_ms).unwrap_or_default(),
+            ..meta
+        }
+    }
+
     /// When the next put arrives.
     pub fn next_arrival_ms(&self) -> Option<u64> {
         self.lock().on_their_way.keys().next().map(|(at, _)| *at)
@@ -118,6 +132,9 @@ impl FarEnd {
                 .put_opts(&put.location, put.payload, put.options)
                 .now_or_never();
             let Some(result) = done else { continue };
+            if result.is_ok() {
+                self.lock().put_ms.insert(put.location.clone(), now_ms);
+            }
             let word = if result.is_ok() { "done" } else { "refused" };
             trace.note(
                 now_ms,
@@ -360,7 +377,11 @@ impl ObjectStore for DistantStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let objects = self.end.objects();
-        self.read(objects.get_opts(location, options)).await
+        let found = self.read(objects.get_opts(location, options)).await?;
+        Ok(GetResult {
+            meta: self.end.dated(found.meta.clone()),
+            ..found
+        })
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -418,7 +439,9 @@ impl DistantStore {
                 listed.try_collect::<Vec<_>>().await
             };
             let all = line.read(all).await?;
-            Ok::<_, Error>(futures::stream::iter(all.into_iter().map(Ok)))
+            let end = line.end;
+            let dated = all.into_iter().map(move |meta| Ok(end.dated(meta)));
+            Ok::<_, Error>(futures::stream::iter(dated))
         };
         futures::stream::once(listing).try_flatten().boxed()
     }

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::testing::random::Random;
 
 /// What 1970 plus this is when a simulation begins.
-const EPOCH_MS: i64 = 1_767_225_600_000;
+pub(crate) const EPOCH_MS: i64 = 1_767_225_600_000;
 
 /// The line; clones share it.
 #[derive(Debug, Clone, Default)]

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::settings::PartitionField;
 use crate::writer::placement::{self, Part, Placed, Value};
 use crate::writer::stats::Indexed;
-use crate::writer::{Error, stats};
+use crate::writer::{Error, encodings, stats};
 
 /// A row group is the unit of reading in parallel; larger ones cost memory in every reader.
 const ROW_GROUP_ROWS_MAX: usize = 1024 * 1024;
@@ -24,7 +24,7 @@ const ROW_GROUP_BYTES_MAX: usize = 128 * 1024 * 1024;
 const BOUND_BYTES_MAX: usize = 128;
 /// A column with more distinct values gives its dictionary up. Parquet's own limit of a mebibyte cost a third of the speed, and several megabytes for each open file,
 /// for at most 7 % of the size; measured on orders.
-const DICTIONARY_BYTES_MAX: usize = 128 * 1024;
+pub(crate) const DICTIONARY_BYTES_MAX: usize = 128 * 1024;
 /// Open Parquet writers of one encoder; each holds dictionaries, pages and a compressor for each leaf column.
 const OPEN_FILES_MAX: usize = 128;
 
@@ -181,11 +181,12 @@ impl Layout {
             .collect()
     }
 
-    pub(crate) fn writer_options(&self) -> ArrowWriterOptions {
+    /// For a file that begins with these rows.
+    pub(crate) fn writer_options(&self, first: &RecordBatch) -> Result<ArrowWriterOptions, Error> {
         // Readers go by the Parquet schema; the Arrow one would cost kilobytes in each of many small files.
-        ArrowWriterOptions::new()
-            .with_properties(self.properties.clone())
-            .with_skip_arrow_metadata(true)
+        Ok(ArrowWriterOptions::new()
+            .with_properties(encodings::choose(&self.properties, first)?)
+            .with_skip_arrow_metadata(true))
     }
 
     pub(crate) fn indexed(&self) -> &Indexed {

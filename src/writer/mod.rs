@@ -1,6 +1,7 @@
 //! From sealed rows to staged files: where rows lie, how they are encoded, what their statistics say, how they reach the store. Never commits, never deletes.
 
 pub mod encode;
+mod encodings;
 pub mod error;
 pub mod layout;
 pub mod placement;

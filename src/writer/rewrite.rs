@@ -14,12 +14,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::properties::WriterProperties;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::model::commit::StagedFile;
 use crate::writer::encode::{Segments, to_u64};
 use crate::writer::layout::properties;
 use crate::writer::stats::{self, Indexed, Observed};
-use crate::writer::{Error, layout};
+use crate::writer::{Error, encodings, layout};
 
 /// Parts of an upload; S3 asks for 5 MiB at least.
 const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -59,6 +59,19 @@ impl RewriteLayout {
     pub fn file_schema(&self) -> &SchemaRef {
         &self.file_schema
     }
+
+    /// A file in memory that begins with `rows`, which are not written yet.
+    fn open(&self, rows: &RecordBatch) -> Result<ArrowWriter<Segments>, Error> {
+        let options = ArrowWriterOptions::new()
+            .with_properties(encodings::choose(&self.properties, rows)?)
+            .with_skip_arrow_metadata(true);
+        let schema = Arc::clone(&self.file_schema);
+        Ok(ArrowWriter::try_new_with_options(
+            Segments::default(),
+            schema,
+            options,
+        )?)
+    }
 }
 
 /// A file that takes rows and is on its way.
@@ -68,10 +81,12 @@ pub struct Rewriter {
     store: Arc<dyn ObjectStore>,
     key: String,
     partition_values: BTreeMap<String, Option<String>>,
-    writer: ArrowWriter<Segments>,
+    /// Begun with the first rows, which say how the columns are best encoded.
+    writer: Option<ArrowWriter<Segments>>,
     observed: Observed,
     rows: u64,
     modified_ms: i64,
+    staged: Instant,
     /// Full segments that do not make a part yet.
     waiting: Vec<Bytes>,
     sent_bytes: u64,
@@ -85,53 +100,38 @@ impl Rewriter {
         store: &Arc<dyn ObjectStore>,
         directory: &str,
         partition_values: BTreeMap<String, Option<String>>,
-    ) -> Result<Self, Error> {
-        let options = ArrowWriterOptions::new()
-            .with_properties(layout.properties.clone())
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(
-            Segments::default(),
-            Arc::clone(&layout.file_schema),
-            options,
-        )?;
-        Ok(Rewriter {
+    ) -> Self {
+        Rewriter {
             key: format!("{directory}{}", layout::new_name(&layout.clock)),
             modified_ms: layout.clock.wall_ms(),
+            staged: layout.clock.now(),
             observed: Observed::new(&layout.indexed),
             layout: Arc::clone(layout),
             store: Arc::clone(store),
             partition_values,
-            writer,
+            writer: None,
             rows: 0,
             waiting: Vec::new(),
             sent_bytes: 0,
             upload: None,
-        })
+        }
     }
 
     /// Takes rows of the layout's columns and sends what is whole.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.observed.add(&self.layout.indexed, batch);
         self.rows += to_u64(batch.num_rows());
-        self.writer.write(batch)?;
-        let full = self.writer.inner_mut().take_full();
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(self.layout.open(batch)?),
+        };
+        writer.write(batch)?;
+        let full = writer.inner_mut().take_full();
         self.waiting.extend(full);
         if self.waiting.iter().map(Bytes::len).sum::<usize>() >= PART_BYTES {
             self.send().await?;
         }
         Ok(())
-    }
-
-    /// The size that it would have now.
-    pub fn size_bytes(&self) -> u64 {
-        to_u64(self.writer.bytes_written() + self.writer.in_progress_size())
-    }
-
-    /// The memory that it holds.
-    pub fn held_bytes(&self) -> usize {
-        self.writer.memory_size()
-            + self.waiting.iter().map(Bytes::len).sum::<usize>()
-            + PART_BYTES * PARTS_IN_FLIGHT
     }
 
     async fn send(&mut self) -> Result<(), Error> {
@@ -158,8 +158,14 @@ impl Rewriter {
 
     /// Writes the footer and waits until the file is in the store, durable.
     pub async fn finish(mut self) -> Result<StagedFile, Error> {
-        let metadata = self.writer.finish()?;
-        let rest = mem::take(self.writer.inner_mut()).into_bytes();
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.layout.open(&RecordBatch::new_empty(Arc::clone(
+                &self.layout.file_schema,
+            )))?,
+        };
+        let metadata = writer.finish()?;
+        let rest = mem::take(writer.inner_mut()).into_bytes();
         self.waiting.extend(rest);
         let path = self.path()?;
         if self.upload.is_some() {
@@ -188,6 +194,7 @@ impl Rewriter {
             rows: self.rows,
             stats: stats::to_json(&self.layout.indexed, &metadata, &self.observed),
             modified_ms: self.modified_ms,
+            staged: self.staged,
         })
     }
 

@@ -83,10 +83,9 @@ const TOMBSTONES: &[Choice] = &[
 ];
 
 const ERROR_MODES: &[Choice] = &[
-    later(
+    word(
         "dlq",
-        "Rejected records go to a table of their own.",
-        "use `suspend`, which loses nothing, or `skip`",
+        "It goes to the table of rejected records, once, by the same commit.",
     ),
     word("skip", "It is counted with its coordinates and left out."),
     word(
@@ -94,6 +93,8 @@ const ERROR_MODES: &[Choice] = &[
         "The table stops before it until a person decides.",
     ),
 ];
+
+const YES_OR_NO: &[Choice] = &[word("true", "Kept."), word("false", "Left out.")];
 
 const EVOLUTION: &[Choice] = &[
     word("none", "The table's columns stay as they were created."),
@@ -260,16 +261,30 @@ pub(super) const KEYS: &[Key] = &[
         .not_yet("remove it, and mask before Kafka or in a view"),
     Key::new("tables[].tombstones", Kind::Choice(TOMBSTONES), Default::Value("skip"), "What a record with a null value becomes."),
     Key::new("tables[].errors", Kind::Section, Default::Implied("the defaults below"), "What a record that cannot be decoded does."),
-    Key::new("tables[].errors.mode", Kind::Choice(ERROR_MODES), Default::Value("suspend"), "What it does; the default becomes `dlq` when that is built."),
-    Key::new("tables[].errors.table", Kind::Later("text"), Default::Implied("{table}__dlq"), "The table of rejected records.")
-        .example("\"{table}__dlq\"")
-        .not_yet("remove it, and use `errors.mode: suspend` or `skip`"),
-    Key::new("tables[].errors.raw", Kind::Later("true or false"), Default::Value("true"), "Whether rejected records keep their bytes.")
-        .example("true")
-        .not_yet("remove it, and use `errors.mode: suspend` or `skip`"),
-    Key::new("tables[].errors.suspend_above", Kind::Later("mapping: percent, window, min_records"), Default::Implied("{ percent: 100, window: 1m, min_records: 100 }"), "The share of rejected records that suspends the table.")
-        .example("{ percent: 100, window: 1m, min_records: 100 }")
-        .not_yet("remove it; `errors.mode: suspend` stops at the first rejected record"),
+    Key::new("tables[].errors.mode", Kind::Choice(ERROR_MODES), Default::Value("dlq"), "What it does."),
+    Key::new(
+        "tables[].errors.table",
+        Kind::Text,
+        Default::Implied("{table}__dlq"),
+        "For dlq: the folder of the table of rejected records under `storage.url`; `{table}` stands for the name. Unique. It is made when the first record is rejected.",
+    )
+    .example("\"{table}__dlq\""),
+    Key::new(
+        "tables[].errors.raw",
+        Kind::Choice(YES_OR_NO),
+        Default::Implied("true, or false where columns are excluded or masked"),
+        "For dlq: whether rejected records keep their keys, values and headers; what is not kept cannot be replayed.",
+    )
+    .example("true"),
+    Key::new("tables[].errors.suspend_above", Kind::Section, Default::Implied("the defaults below"), "For dlq and skip: the share of rejected records that suspends the table instead."),
+    Key::new(
+        "tables[].errors.suspend_above.percent",
+        Kind::Integer(1, 100),
+        Default::Value("100"),
+        "Percent of the records that were read within `window`; with 100, every one of them must be bad.",
+    ),
+    Key::new("tables[].errors.suspend_above.window", Kind::Duration(1_000, DAY_MS), Default::Value("1m"), "How long records are counted together."),
+    Key::new("tables[].errors.suspend_above.min_records", Kind::Integer(1, 1_000_000_000), Default::Value("100"), "Fewer records within `window` suspend nothing."),
     Key::new("tables[].evolution", Kind::Section, Default::Implied("the defaults below"), "How the table follows its source."),
     Key::new("tables[].evolution.allow", Kind::Choice(EVOLUTION), Default::Value("none"), "What may change by itself; the default becomes `add_columns` when that is built."),
     Key::new("tables[].evolution.on_incompatible", Kind::Choice(ON_INCOMPATIBLE), Default::Value("reject"), "What a record does that the table's columns cannot hold."),

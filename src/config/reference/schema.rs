@@ -108,8 +108,13 @@ fn value(key: &Key) -> Value {
 }
 
 fn words(choices: &'static [Choice]) -> Value {
-    let words: Vec<&str> = built(choices).iter().map(|choice| choice.word).collect();
-    json!({ "enum": words })
+    let built = built(choices);
+    let words = built.iter().map(|choice| match choice.word {
+        "true" => json!(true),
+        "false" => json!(false),
+        word => json!(word),
+    });
+    json!({ "enum": words.collect::<Vec<Value>>() })
 }
 
 /// A default, which is YAML, as JSON.

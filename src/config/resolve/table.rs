@@ -8,8 +8,8 @@ use crate::config::resolve::value::Key;
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    ErrorMode, Flush, Maintenance, Metadata, MetadataColumn, OnChange, PartitionField, Start,
-    Table, Tombstones,
+    ErrorMode, Errors, Flush, Maintenance, Metadata, MetadataColumn, OnChange, PartitionField,
+    Start, SuspendAbove, Table, Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -26,7 +26,7 @@ pub(super) fn resolve(
     findings: &mut Findings,
 ) -> Option<Table> {
     let name = name(section, findings);
-    let path = path(section, name.as_deref(), findings);
+    let path = folder(section, "path", name.as_deref(), str::to_owned, findings);
     let topics = topics(section, findings);
     let value = value::resolve(section, topics.as_deref(), context, findings);
     let partition_by = partition_by(section, findings);
@@ -41,11 +41,7 @@ pub(super) fn resolve(
         Some("reject") => Some(Tombstones::Reject),
         _ => None,
     };
-    let errors = match section.word("errors.mode") {
-        Some("skip") => Some(ErrorMode::Skip),
-        Some("suspend") => Some(ErrorMode::Suspend),
-        _ => None,
-    };
+    let errors = errors(section, name.as_deref(), findings);
     let on_change = |key: &str| match section.word(key) {
         Some("continue") => Some(OnChange::Continue),
         Some("suspend") => Some(OnChange::Suspend),
@@ -99,12 +95,19 @@ fn name(section: &Section, findings: &mut Findings) -> Option<String> {
     fits.then(|| name.text.clone())
 }
 
-fn path(section: &Section, name: Option<&str>, findings: &mut Findings) -> Option<String> {
-    let Some(text) = section.text("path") else {
-        return if section.is_written("path") {
+/// A folder under `storage.url`, at `key` or else by the table's name.
+fn folder(
+    section: &Section,
+    key: &str,
+    name: Option<&str>,
+    by_name: impl Fn(&str) -> String,
+    findings: &mut Findings,
+) -> Option<String> {
+    let Some(text) = section.text(key) else {
+        return if section.is_written(key) {
             None
         } else {
-            name.map(str::to_owned)
+            name.map(by_name)
         };
     };
     let name = name?;
@@ -115,7 +118,7 @@ fn path(section: &Section, name: Option<&str>, findings: &mut Findings) -> Optio
         },
         Err(complaint) => complaint,
     };
-    complain(text, &section.entry("path")?.path, &complaint, findings);
+    complain(text, &section.entry(key)?.path, &complaint, findings);
     None
 }
 
@@ -206,6 +209,35 @@ fn maintenance(section: &Section) -> Option<Maintenance> {
         log_retention: section.duration("maintenance.log_retention")?,
         vacuum_older_than: section.duration("maintenance.vacuum.older_than")?,
         vacuum_interval: section.duration("maintenance.vacuum.interval")?,
+    })
+}
+
+fn errors(section: &Section, name: Option<&str>, findings: &mut Findings) -> Option<Errors> {
+    let mode = match section.word("errors.mode")? {
+        "dlq" => ErrorMode::Dlq,
+        "skip" => ErrorMode::Skip,
+        _ => ErrorMode::Suspend,
+    };
+    let has_hidden = section.is_written("columns.exclude") || section.is_written("columns.mask");
+    let raw = section.word("errors.raw");
+    if raw.is_none() && section.is_written("errors.raw") {
+        return None;
+    }
+    Some(Errors {
+        mode,
+        table: folder(
+            section,
+            "errors.table",
+            name,
+            |name| format!("{name}__dlq"),
+            findings,
+        )?,
+        raw: raw.map_or(!has_hidden, |word| word == "true"),
+        suspend_above: SuspendAbove {
+            percent: section.number("errors.suspend_above.percent")?,
+            window: section.duration("errors.suspend_above.window")?,
+            min_records: section.number("errors.suspend_above.min_records")?,
+        },
     })
 }
 

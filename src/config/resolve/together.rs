@@ -4,7 +4,7 @@ use crate::config::ddl::{Column, Type};
 use crate::config::problem::{Findings, suggestion};
 use crate::config::section::{Section, join};
 use crate::config::settings::{
-    JsonSchemaSource, MetadataColumn, PartitionField, Table, Transform, Value,
+    ErrorMode, JsonSchemaSource, MetadataColumn, PartitionField, Table, Transform, Value,
 };
 
 /// Checks every table against those before it, and its columns against each other.
@@ -64,9 +64,29 @@ fn topics(section: &Section, earlier: &[Section], findings: &mut Findings) {
     }
 }
 
+/// A folder that a table claims: its own, or that of its rejected records.
+struct Claim<'a> {
+    key: &'static str,
+    path: &'a str,
+}
+
+fn claims(table: &Table) -> Vec<Claim<'_>> {
+    let mut claims = vec![Claim {
+        key: "path",
+        path: &table.path,
+    }];
+    if table.errors.mode == ErrorMode::Dlq {
+        claims.push(Claim {
+            key: "errors.table",
+            path: &table.errors.table,
+        });
+    }
+    claims
+}
+
 fn paths<'a>(
-    section: &Section,
-    table: &Table,
+    section: &'a Section,
+    table: &'a Table,
     earlier: impl Iterator<Item = (&'a Section, &'a Table)>,
     findings: &mut Findings,
 ) {
@@ -75,31 +95,49 @@ fn paths<'a>(
             .strip_prefix(outer)
             .is_some_and(|rest| rest.starts_with('/'))
     };
-    let at = section.entry("path").or(section.entry("name"));
-    let Some(at) = at else {
-        return;
-    };
-    for (other_section, other) in earlier {
-        // Two tables of one name are reported as that.
-        if other.name == table.name {
-            continue;
-        }
-        let path = join(&section.path, "path");
-        if table.path == other.path {
-            findings.say(
-                at.place,
-                &path,
-                format!(
-                    "`{}` is the folder of `{}` too; each table needs its own, such as `{{table}}`",
-                    table.path, other_section.path
-                ),
-            );
-        } else if inside(&table.path, &other.path) || inside(&other.path, &table.path) {
-            let message = format!(
-                "`{}` and the folder `{}` of `{}` lie inside one another; a table's folder holds that table only",
-                table.path, other.path, other_section.path
-            );
-            findings.say(at.place, &path, message);
+    let others: Vec<(&Section, &Table)> = earlier.chain([(section, table)]).collect();
+    for claim in claims(table) {
+        let at = section
+            .entry(claim.key)
+            .or(section.entry("path"))
+            .or(section.entry("name"));
+        let Some(at) = at else {
+            return;
+        };
+        let path = join(&section.path, claim.key);
+        for (other_section, other) in &others {
+            let is_same_table = std::ptr::eq(*other, table);
+            // Two tables of one name are reported as that.
+            if other.name == table.name && !is_same_table {
+                continue;
+            }
+            for taken in claims(other) {
+                // Each pair of one table's folders once, and none with itself.
+                if is_same_table && (claim.key == "path" || taken.key == claim.key) {
+                    continue;
+                }
+                let whose = if taken.key == "path" {
+                    format!("`{}`", other_section.path)
+                } else {
+                    format!("`{}.{}`", other_section.path, taken.key)
+                };
+                if claim.path == taken.path {
+                    findings.say(
+                        at.place,
+                        &path,
+                        format!(
+                            "`{}` is the folder of {whose} too; each table needs its own, such as `{{table}}`",
+                            claim.path
+                        ),
+                    );
+                } else if inside(claim.path, taken.path) || inside(taken.path, claim.path) {
+                    let message = format!(
+                        "`{}` and the folder `{}` of {whose} lie inside one another; a table's folder holds that table only",
+                        claim.path, taken.path
+                    );
+                    findings.say(at.place, &path, message);
+                }
+            }
         }
     }
 }

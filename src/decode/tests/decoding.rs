@@ -55,7 +55,7 @@ fn dec_1_a_bad_record_costs_its_neighbours_nothing() {
 #[test]
 fn suspend_stops_before_the_first_bad_record() {
     let mut table = table(ddl(&[("id", Type::Long)]));
-    table.errors = ErrorMode::Suspend;
+    table.errors.mode = ErrorMode::Suspend;
     let mut decoder = decoder(&table, None);
     let appended = append(&mut decoder, &[br#"{"id":1}"#, b"[]", br#"{"id":2}"#, b""]);
     assert_eq!(

@@ -14,8 +14,8 @@ use serde_json::{Value as Json, json};
 use crate::clock::Clock;
 use crate::config::ddl::{Column, Type};
 use crate::config::settings::{
-    ErrorMode, Flush, JsonSchemaSource, Metadata, MetadataColumn, OnChange, Start, Table,
-    Tombstones, UnknownFields, Value,
+    ErrorMode, Errors, Flush, JsonSchemaSource, Metadata, MetadataColumn, OnChange, Start,
+    SuspendAbove, Table, Tombstones, UnknownFields, Value,
 };
 use crate::decode::{Appended, Decoder, Registry, Resolved, Setup, columns, resolve};
 use crate::model::offset::TopicPartition;
@@ -44,7 +44,16 @@ pub(super) fn table(value: Value) -> Table {
             include: vec![MetadataColumn::Timestamp],
         },
         tombstones: Tombstones::Skip,
-        errors: ErrorMode::Skip,
+        errors: Errors {
+            mode: ErrorMode::Skip,
+            table: "orders__dlq".to_owned(),
+            raw: true,
+            suspend_above: SuspendAbove {
+                percent: 100,
+                window: Duration::from_secs(60),
+                min_records: 100,
+            },
+        },
         properties: BTreeMap::new(),
         checkpoint_every_commits: None,
         sort_by: Vec::new(),

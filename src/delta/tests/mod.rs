@@ -1,5 +1,6 @@
 //! The delta room against in-memory and local stores with scripted faults, and deltalake's own reader as the second opinion. Owns the fixtures.
 
+mod aged;
 mod base;
 mod commit;
 mod create;
@@ -7,6 +8,7 @@ mod faults;
 mod golden;
 mod load;
 mod mend;
+mod outbox;
 mod probe;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use url::Url;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::delta::{Creation, Store, Table, TableStore, TopicStart};
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
@@ -219,6 +221,7 @@ pub(super) fn file(name: &str, rows: u64) -> StagedFile {
         rows,
         stats: format!(r#"{{"numRecords":{rows}}}"#),
         modified_ms: 1_767_225_600_000,
+        staged: Instant::from_millis(0),
     }
 }
 
@@ -244,6 +247,7 @@ pub(super) fn append_under(epoch: &Epoch, spans: &[(i32, i64, i64)], name: &str)
         epoch: epoch.clone(),
         advance,
         files: vec![file(name, rows)],
+        outbox: None,
     }
 }
 

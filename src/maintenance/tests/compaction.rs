@@ -78,6 +78,7 @@ fn comp_1_rows_that_would_be_lost_or_made_are_refused() {
         rows: 9,
         stats: String::new(),
         modified_ms: 0,
+        staged: crate::clock::Instant::from_millis(0),
     };
     let replaced = crate::model::commit::Replaced {
         path_in_log: "a".to_owned(),

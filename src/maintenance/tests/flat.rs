@@ -53,6 +53,7 @@ async fn measure(count: usize) -> (u64, f64, f64, f64) {
             epoch: Epoch::begin(1),
             advance,
             files,
+            outbox: None,
         };
         let (before, began) = (faulty.requests(), Instant::now());
         let outcome = table.commit(&append, "shop").await;

@@ -3,6 +3,7 @@
 mod clean;
 mod compaction;
 mod flat;
+mod rejects;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as LocalPath;
@@ -117,6 +118,7 @@ impl Lake {
             epoch: Epoch::begin(1),
             advance,
             files: files.clone(),
+            outbox: None,
         };
         let outcome = table.commit(&append, "shop").await;
         assert!(

@@ -197,6 +197,7 @@ fn check(
     let subject = Subject {
         objects: wiring::objects(&config.storage, table)?,
         prefix: table.metadata.prefix.clone(),
+        rejected: wiring::rejected_objects(&config.storage, table)?,
     };
     let report = block_on(audit(&subject, Depth::Topic(kafka), patience))??;
     let report = report.ok_or_else(|| Failure::bug("the sink ended without a table"))?;

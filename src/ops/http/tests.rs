@@ -26,6 +26,7 @@ fn snapshot(state: TableState, ready: Result<(), String>) -> StatusSnapshot {
             code: "truncated",
             path: String::new(),
             message: "ends early".into(),
+            schema_id: None,
         }]
         .into(),
         topic_partitions: [(

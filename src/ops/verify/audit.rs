@@ -16,7 +16,7 @@ use crate::ops::verify::history::{History, Life};
 use crate::ops::verify::log::{self, Listing};
 use crate::ops::verify::report::{Kind, Report};
 use crate::ops::verify::rows::{self, Rows};
-use crate::ops::verify::{against_kafka, checkpoint};
+use crate::ops::verify::{against_kafka, checkpoint, rejected};
 use crate::ops::waiting::Patience;
 
 /// Entries and files asked for at once.
@@ -40,6 +40,8 @@ pub(crate) struct Subject {
     pub(crate) objects: Arc<dyn ObjectStore>,
     /// `metadata.prefix` of the config.
     pub(crate) prefix: String,
+    /// The stores of tables of rejected records, rooted at them, by folder.
+    pub(crate) rejected: BTreeMap<String, Arc<dyn ObjectStore>>,
 }
 
 /// Audits a table; `None` when there is none.
@@ -52,7 +54,7 @@ pub(crate) async fn audit(
         return Ok(None);
     };
     let mut report = Report::default();
-    let history = replay(subject, &listing, &mut report, patience).await?;
+    let mut history = replay(subject, &listing, &mut report, patience).await?;
     let files = sizes(subject, &history, &mut report, patience).await?;
     let lives = history.lives.len();
     report.fact(
@@ -76,6 +78,7 @@ pub(crate) async fn audit(
             thousands(files)
         ),
     );
+    rejected::audit(subject, &mut history, depth, &mut report, patience).await?;
     if !matches!(depth, Depth::Log) {
         let rows = rows::read(subject, &history, &mut report, patience).await?;
         judge(&history, &rows, &mut report);
@@ -142,7 +145,7 @@ fn base(listing: &Listing) -> Result<Option<u64>, Failure> {
     })
 }
 
-async fn replay(
+pub(super) async fn replay(
     subject: &Subject,
     listing: &Listing,
     report: &mut Report,

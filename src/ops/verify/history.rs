@@ -8,7 +8,7 @@ use std::sync::Arc;
 use object_store::path::Path;
 
 use crate::ops::verify::checkpoint::State;
-use crate::ops::verify::log::{Add, Entry, Span, Txn};
+use crate::ops::verify::log::{Add, Entry, Outbox, Replayed, Span, Txn};
 use crate::ops::verify::report::{Kind, Report};
 
 /// Beyond these, neighbouring spans of one life are counted together: less exact about the place, as exact about the sums.
@@ -40,6 +40,8 @@ pub(crate) struct Tile {
     pub(crate) rows: u64,
     pub(crate) rejects: u64,
     pub(crate) skipped: u64,
+    /// Rejected records that are in a table of their own.
+    pub(crate) kept: u64,
     pub(crate) lost: bool,
 }
 
@@ -77,8 +79,15 @@ pub(crate) struct History {
     /// The newest version that was read.
     pub(crate) version: u64,
     pub(crate) entries: u64,
-    table_id: Option<String>,
+    pub(crate) table_id: Option<String>,
+    /// What commits say of rejected records, by the folder of their table and version.
+    pub(crate) outboxes: BTreeMap<String, BTreeMap<u64, Outbox>>,
+    /// Of a table of rejected records: the txns that say what it shows.
+    pub(crate) shown: BTreeMap<String, i64>,
 }
+
+/// What the txns of a table of rejected records begin with; behind it stands the main table's id.
+const SHOWN: &str = "lakeward/outbox/";
 
 impl History {
     /// Takes the state of the base checkpoint: the files below it, and offsets that the spans so far must have reached.
@@ -91,6 +100,7 @@ impl History {
             };
             self.files.insert(path, live(add, None));
         }
+        self.see_shown(&state.txns);
         for (life, offset) in state.txns.iter().filter_map(source_txn) {
             let progress = self.lives.entry(life.clone()).or_insert_with(|| Progress {
                 since_version: version,
@@ -121,17 +131,83 @@ impl History {
             }
             self.table_id = Some(id.clone());
         }
+        self.see_shown(&entry.txns);
         self.count(&entry, report);
         self.move_offsets(&entry, report);
+        self.take_outbox(&entry, report);
         if with_files {
             self.move_files(entry, report);
         }
     }
 
-    /// The rows of a commit's spans are the rows of its files (OFF-4).
+    fn see_shown(&mut self, txns: &[Txn]) {
+        for txn in txns {
+            if let Some(id) = txn.app_id.strip_prefix(SHOWN) {
+                self.shown.insert(id.to_owned(), txn.version);
+            }
+        }
+    }
+
+    /// Each outbox names the one before, and a replay turns rejects of earlier spans into rows (DLQ-1).
+    fn take_outbox(&mut self, entry: &Entry, report: &mut Report) {
+        let Some(outbox) = &entry.outbox else { return };
+        let before = self.outboxes.entry(outbox.table.clone()).or_default();
+        let last = before.keys().next_back().copied();
+        if last.is_some() && outbox.prev != last {
+            report.finding(Kind::Log, || {
+                format!(
+                    "version {}: its outbox for `{}` follows version {:?}, but the last one is of version {last:?} (DLQ-1)",
+                    entry.version, outbox.table, outbox.prev
+                )
+            });
+        }
+        before.insert(entry.version, outbox.clone());
+        for replayed in &outbox.replayed {
+            let newest = self.lives.iter_mut().rev().find(|(life, _)| {
+                *life.topic == *replayed.topic && life.partition == replayed.partition
+            });
+            let Some((_, progress)) = newest else {
+                continue;
+            };
+            for (start, end) in &replayed.ranges {
+                for tile in &mut progress.tiles {
+                    let shared = (*end)
+                        .min(tile.end)
+                        .saturating_sub((*start).max(tile.start));
+                    let Some(shared) = u64::try_from(shared).ok().filter(|shared| *shared > 0)
+                    else {
+                        continue;
+                    };
+                    tile.rows += shared;
+                    tile.rejects = tile.rejects.saturating_sub(shared);
+                    tile.kept = tile.kept.saturating_sub(shared);
+                }
+            }
+        }
+    }
+
+    /// The rows of a commit's spans are the rows of its files (OFF-4), and its rejects are those of its outbox.
     fn count(&mut self, entry: &Entry, report: &mut Report) {
         let Some(spans) = &entry.spans else { return };
-        let declared: u64 = spans.iter().map(|span| span.rows).sum();
+        let replayed: u64 = entry
+            .outbox
+            .iter()
+            .flat_map(|outbox| &outbox.replayed)
+            .map(Replayed::records)
+            .sum();
+        let declared: u64 = spans.iter().map(|span| span.rows).sum::<u64>() + replayed;
+        if let Some(outbox) = entry.outbox.as_ref().filter(|it| it.replaced.is_empty()) {
+            let rejects: u64 = spans.iter().map(|span| span.rejects).sum();
+            let kept: u64 = outbox.files.iter().map(|file| file.rows).sum();
+            if rejects != kept {
+                report.finding(Kind::Counts, || {
+                    format!(
+                        "version {}: its spans reject {rejects} records, its outbox holds {kept} (DLQ-1)",
+                        entry.version
+                    )
+                });
+            }
+        }
         let counted: Option<u64> = entry
             .adds
             .iter()
@@ -189,7 +265,7 @@ impl History {
                 }
                 Some(_) | None => {}
             }
-            self.extend(life, span, entry.version, report);
+            self.extend(life, span, entry, report);
         }
         for (life, offset) in ends {
             let progress = self.lives.entry(life.clone()).or_insert_with(|| Progress {
@@ -209,7 +285,9 @@ impl History {
         }
     }
 
-    fn extend(&mut self, life: Life, span: &Span, version: u64, report: &mut Report) {
+    fn extend(&mut self, life: Life, span: &Span, entry: &Entry, report: &mut Report) {
+        let version = entry.version;
+        let is_kept = entry.outbox.is_some();
         if span.end < span.start {
             report.finding(Kind::Offsets, || {
                 format!(
@@ -246,6 +324,7 @@ impl History {
                 rows: span.rows,
                 rejects: span.rejects,
                 skipped: span.skipped,
+                kept: if is_kept { span.rejects } else { 0 },
                 lost: span.is_lost(),
             });
         }
@@ -256,8 +335,10 @@ impl History {
 
     fn move_files(&mut self, entry: Entry, report: &mut Report) {
         let ours = entry.spans.is_some();
+        // Publishing takes out what a replay has made rows of.
+        let is_publishing = entry.txns.iter().any(|txn| txn.app_id.starts_with(SHOWN));
         for remove in entry.removes {
-            self.deleted_by_others |= remove.data_change;
+            self.deleted_by_others |= remove.data_change && !is_publishing;
             if let Some(path) = self.path(&remove.path, report) {
                 self.files.remove(&path);
             }
@@ -345,6 +426,7 @@ fn joined(tiles: &[Tile]) -> Option<Tile> {
         rows: sum(|t| t.rows),
         rejects: sum(|t| t.rejects),
         skipped: sum(|t| t.skipped),
+        kept: sum(|t| t.kept),
         lost: tiles.iter().any(|t| t.lost),
     })
 }

@@ -100,6 +100,50 @@ impl Span {
     }
 }
 
+/// What a commit says of its rejected records, as CONTRACT has it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Outbox {
+    pub(crate) prev: Option<u64>,
+    pub(crate) table: String,
+    pub(crate) files: Vec<Named>,
+    #[serde(default)]
+    pub(crate) replaced: Vec<Taken>,
+    #[serde(default)]
+    pub(crate) replayed: Vec<Replayed>,
+}
+
+/// A file of rejected records.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Named {
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    pub(crate) rows: u64,
+}
+
+/// A file of rejected records that is taken out.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Taken {
+    pub(crate) path: String,
+}
+
+/// Rejected records that are rows of this version.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Replayed {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) ranges: Vec<(i64, i64)>,
+}
+
+impl Replayed {
+    /// How many.
+    pub(crate) fn records(&self) -> u64 {
+        let lengths = self.ranges.iter();
+        lengths
+            .map(|(start, end)| u64::try_from(end.saturating_sub(*start)).unwrap_or(0))
+            .sum()
+    }
+}
+
 /// What one version says.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
@@ -109,6 +153,8 @@ pub(crate) struct Entry {
     pub(crate) txns: Vec<Txn>,
     /// `None`: not a commit of ours.
     pub(crate) spans: Option<Vec<Span>>,
+    /// What it says of rejected records.
+    pub(crate) outbox: Option<Outbox>,
     /// The table's id, where the entry sets it.
     pub(crate) table_id: Option<String>,
     /// What could not be read of it.
@@ -226,6 +272,15 @@ impl Entry {
         else {
             return;
         };
+        if let Some(outbox) = ours.get("outbox") {
+            match Outbox::deserialize(outbox) {
+                Ok(outbox) => self.outbox = Some(outbox),
+                Err(error) => self.damage.push(format!(
+                    "the outbox of version {} cannot be read: {error}",
+                    self.version
+                )),
+            }
+        }
         let spans = ours
             .get("spans")
             .cloned()

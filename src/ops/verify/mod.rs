@@ -6,6 +6,7 @@ mod checkpoint;
 mod coverage;
 mod history;
 mod log;
+mod rejected;
 mod report;
 mod rows;
 mod statistics;
@@ -38,6 +39,7 @@ pub(super) fn verify(request: &Verify, patience: &Patience) -> Outcome {
         let subject = Subject {
             objects: wiring::objects(&config.storage, table)?,
             prefix: table.metadata.prefix.clone(),
+            rejected: wiring::rejected_objects(&config.storage, table)?,
         };
         match block_on(audit(&subject, depth, patience))?? {
             Some(report) => {

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     LostRow,
     /// A row is outside of every committed span.
     StrayRow,
+    /// Rejected records are gone from their table, or too many.
+    LostReject,
     /// A record of the topic is not in the table.
     LostRecord,
 }
@@ -59,6 +61,7 @@ impl Kind {
             Kind::DuplicateRow => "duplicate_row",
             Kind::LostRow => "lost_row",
             Kind::StrayRow => "stray_row",
+            Kind::LostReject => "lost_reject",
             Kind::LostRecord => "lost_record",
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -106,11 +107,23 @@ impl Handmade {
         let subject = Subject {
             objects: Arc::new(LocalFileSystem::new_with_prefix(self.folder.path()).unwrap()),
             prefix: "_kafka_".into(),
+            rejected: self.rejected(),
         };
         block_on(audit(&subject, depth, &patience()))
             .unwrap()
             .unwrap()
             .unwrap()
+    }
+
+    /// The table of rejected records lies beside this one.
+    fn rejected(&self) -> BTreeMap<String, Arc<dyn ObjectStore>> {
+        let folder = self.folder.path().join("rejects");
+        fs::create_dir_all(&folder).unwrap();
+        let store = LocalFileSystem::new_with_prefix(&folder).unwrap();
+        BTreeMap::from([(
+            "rejects".to_owned(),
+            Arc::new(store) as Arc<dyn ObjectStore>,
+        )])
     }
 
     fn check_clean(&self) {
@@ -404,6 +417,7 @@ fn a_hole_in_the_log_without_a_checkpoint_is_corrupt() {
     let subject = Subject {
         objects: Arc::new(LocalFileSystem::new_with_prefix(table.folder.path()).unwrap()),
         prefix: "_kafka_".into(),
+        rejected: BTreeMap::new(),
     };
     let failure = block_on(audit(&subject, Depth::Log, &patience()))
         .unwrap()
@@ -458,4 +472,94 @@ fn a_topic_whose_records_are_rows_or_declared_rejects_is_clean() {
         "{}",
         report.text("orders")
     );
+}
+
+/// A table of two topic partitions that rejects offset 2 of the first one; its rejected records lie in `rejects`, shown up to version `shown`.
+fn rejecting(shown: i64, kept: &[i64], files: &[Value]) -> Handmade {
+    let mut table = Handmade::new();
+    table.rejected();
+    let file = table.file("rejects/first.parquet", 0, kept);
+    let add = table.file("0.parquet", 0, &[0, 1, 3]);
+    let mut first = span(0, 0, 4, 3);
+    first["rejects"] = json!(1);
+    let named = json!({"path": "first.parquet", "size": file["add"]["size"], "rows": 1, "stats": "{}", "modificationTime": 0});
+    let mut said = info(&[first]);
+    said["commitInfo"]["lakeward"]["outbox"] =
+        json!({"prev": null, "table": "rejects", "files": [named]});
+    table.commit(&[said, add, txn(0, 4)]);
+    let mut live = file;
+    live["add"]["path"] = json!("first.parquet");
+    let mut entry = vec![
+        json!({"commitInfo": {"operation": "STREAMING UPDATE"}}),
+        json!({"metaData": {"id": "rejects", "schemaString": "{}", "partitionColumns": [], "configuration": {}}}),
+        json!({"txn": {"appId": "lakeward/outbox/a", "version": shown}}),
+    ];
+    if shown > 0 {
+        entry.push(live);
+    }
+    entry.extend_from_slice(files);
+    let log = table.folder.path().join("rejects/_delta_log");
+    fs::create_dir_all(&log).unwrap();
+    let lines: Vec<String> = entry.iter().map(Value::to_string).collect();
+    fs::write(log.join(format!("{:020}.json", 0)), lines.join("\n")).unwrap();
+    table
+}
+
+#[test]
+fn dlq_1_rejects_that_are_shown_or_only_named_account_for_their_spans() {
+    for (shown, waiting) in [(1, "0 of them wait"), (0, "1 of them wait")] {
+        let table = rejecting(shown, &[2], &[]);
+        table.check_clean();
+        let text = table.audit_at(Depth::Rows).text("orders");
+        assert!(
+            text.contains("1 rejected records are in `rejects`, each once")
+                && text.contains(waiting),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn dlq_1_a_reject_that_is_gone_twice_or_elsewhere_is_found() {
+    // Its file is there, its record is not.
+    rejecting(1, &[], &[]).check(&[Kind::LostReject]);
+    rejecting(1, &[2, 2], &[]).check(&[Kind::DuplicateRow]);
+    // Neither its file nor its record.
+    let table = rejecting(0, &[2], &[]);
+    fs::remove_file(table.folder.path().join("rejects/first.parquet")).unwrap();
+    table.check(&[Kind::MissingFile, Kind::LostReject]);
+    rejecting(1, &[7], &[]).check(&[Kind::StrayRow, Kind::LostReject]);
+}
+
+#[test]
+fn dlq_1_an_outbox_that_leaves_one_out_or_holds_too_few_is_found() {
+    let mut table = rejecting(1, &[2], &[]);
+    let mut said = info(&[span(1, 0, 1, 0)]);
+    said["commitInfo"]["lakeward"]["outbox"] = json!({"prev": null, "table": "rejects", "files": [{"path": "x", "size": 1, "rows": 1, "stats": "{}", "modificationTime": 0}]});
+    table.commit(&[said, txn(1, 1)]);
+    let report = table.audit_at(Depth::Log);
+    assert!(
+        report.has(Kind::Log) && report.has(Kind::Counts),
+        "{}",
+        report.text("orders")
+    );
+}
+
+#[test]
+fn dlq_1_a_replay_turns_a_reject_into_a_row() {
+    for (shown, waiting) in [(2, true), (1, false)] {
+        let remove = json!({"remove": {"path": "first.parquet", "dataChange": true}});
+        let mut table = rejecting(1, &[2], &[]);
+        let add = table.file("replayed.parquet", 0, &[2]);
+        let mut said = info(&[]);
+        said["commitInfo"]["lakeward"]["outbox"] = json!({"prev": 1, "table": "rejects", "files": [], "replaced": [{"path": "first.parquet", "size": 1}], "replayed": [{"topic": TOPIC, "partition": 0, "ranges": [[2, 3]]}]});
+        table.commit(&[said, add]);
+        if waiting {
+            let log = table.folder.path().join("rejects/_delta_log");
+            let txn = json!({"txn": {"appId": "lakeward/outbox/a", "version": shown}});
+            let text = format!("{txn}\n{remove}");
+            fs::write(log.join(format!("{:020}.json", 1)), text).unwrap();
+        }
+        table.check_clean();
+    }
 }

@@ -27,6 +27,10 @@ impl Flusher {
             Ok(None) => return,
             Err(reason) => return self.halted(&epoch, reason),
         };
+        // What the last owner named and did not come to show.
+        if let Err(reason) = self.publish().await {
+            return self.halted(&epoch, reason);
+        }
         self.state.suspended = None;
         self.show_table();
         self.status.table(self.share.name(), |table| {

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use tokio::sync::oneshot;
 
 use crate::clock::Instant;
+use crate::delta::TableStore;
 use crate::error::Kind;
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
@@ -17,10 +18,11 @@ use crate::model::progress::Advance;
 use crate::pipeline::beside::beside;
 use crate::pipeline::control::FromWorker;
 use crate::pipeline::flusher::Flusher;
+use crate::pipeline::flusher::outbox::Rejected;
 use crate::pipeline::lane::{Handed, LaneCommand};
 use crate::pipeline::plan::back_off;
 use crate::pipeline::settle::{Confirming, confirm_identities};
-use crate::writer::{self, EncodedFile, Encoder};
+use crate::writer::{self, EncodedFile, Encoder, Layout};
 
 /// Uploads of one flush that run side by side.
 const PARALLEL_UPLOADS: usize = 4;
@@ -32,14 +34,24 @@ struct Gathered {
     batches: Vec<RecordBatch>,
     encoders: Vec<Encoder>,
     permits: Vec<Permit>,
+    rejected: Rejected,
 }
 
 /// Why a flush came to nothing.
-enum Failed {
+pub(super) enum Failed {
     /// The epoch ended, or must end; the reason is for people.
     Epoch { reason: String, superseded: bool },
     /// Something of ours or of the data is wrong: a person must look.
     Halt(String),
+}
+
+impl Failed {
+    pub(super) fn given_back() -> Failed {
+        Failed::Epoch {
+            reason: "the topic partitions were given back".to_owned(),
+            superseded: false,
+        }
+    }
 }
 
 impl Flusher {
@@ -75,8 +87,13 @@ impl Flusher {
             return Ok(None);
         }
         let advance = sealed.advance;
-        let files = self.encode(sealed.batches, sealed.encoders).await?;
-        let files = self.upload(epoch, files).await?;
+        let plan = Arc::clone(&self.share);
+        let plan = &plan.plan;
+        let files = self
+            .encode(sealed.batches, sealed.encoders, &plan.layout)
+            .await?;
+        let files = self.upload(epoch, files, &plan.store).await?;
+        let outbox = self.stage(epoch, sealed.rejected).await?;
         drop(sealed.permits);
         let polled = advance.steps().map(|(topic_partition, _)| topic_partition);
         let confirming = Confirming {
@@ -96,12 +113,16 @@ impl Flusher {
             epoch: epoch.clone(),
             advance,
             files,
+            outbox,
         };
         let began = self.clock.now();
         let outcome = self.table.commit(&append, &self.app_name).await;
         match outcome {
             CommitOutcome::Committed(version) => {
                 self.committed(&append, version, began);
+                if append.outbox.is_some() {
+                    self.publish().await.map_err(Failed::Halt)?;
+                }
                 Ok(Some(version))
             }
             CommitOutcome::Superseded(reason) => Err(Failed::Epoch {
@@ -143,9 +164,16 @@ impl Flusher {
                     superseded: false,
                 });
             };
-            let Some(Handed { sealed, encoder }) = handed else {
+            let Some(Handed {
+                sealed,
+                encoder,
+                rejected: (batch, rejects),
+            }) = handed
+            else {
                 continue;
             };
+            all.rejected.batches.extend(batch);
+            all.rejected.encoders.extend(rejects);
             all.advance
                 .merge(&sealed.advance)
                 .map_err(|error| Failed::Halt(error.to_string()))?;
@@ -157,12 +185,13 @@ impl Flusher {
     }
 
     /// Finishes the lanes' files, and puts what did not fill one into as few as possible.
-    async fn encode(
+    pub(super) async fn encode(
         &self,
         batches: Vec<RecordBatch>,
         mut encoders: Vec<Encoder>,
+        layout: &Arc<Layout>,
     ) -> Result<Vec<EncodedFile>, Failed> {
-        let layout = Arc::clone(&self.share.plan.layout);
+        let layout = Arc::clone(layout);
         let work = move || -> Result<Vec<EncodedFile>, writer::Error> {
             if !batches.is_empty() {
                 let mut encoder = encoders.pop().unwrap_or_else(|| Encoder::new(layout));
@@ -187,13 +216,14 @@ impl Flusher {
     }
 
     /// Uploads until the store takes the files or the epoch ends: a store that is away never rejects, skips or advances (ENV-1).
-    async fn upload(
+    pub(super) async fn upload(
         &self,
         epoch: &Epoch,
         files: Vec<EncodedFile>,
+        store: &TableStore,
     ) -> Result<Vec<StagedFile>, Failed> {
-        let objects = self.share.plan.store.objects();
-        let url = self.share.plan.store.url();
+        let objects = store.objects();
+        let url = store.url();
         let root = (url.scheme() == "file")
             .then(|| url.to_file_path().ok())
             .flatten();
@@ -224,10 +254,7 @@ impl Flusher {
                 Err(error) => return Err(Failed::Halt(error.to_string())),
             }
         }
-        Err(Failed::Epoch {
-            reason: "the topic partitions were given back".to_owned(),
-            superseded: false,
-        })
+        Err(Failed::given_back())
     }
 
     fn committed(&self, append: &Append, version: u64, began: Instant) {

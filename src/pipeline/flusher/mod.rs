@@ -3,6 +3,7 @@
 
 mod begin;
 mod flush;
+mod outbox;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::share::Share;
 use crate::pipeline::status::Status;
 use crate::source::Questions;
+
+pub(super) use outbox::Publishing;
 
 /// How often an idle table is looked at.
 const IDLE: Duration = Duration::from_millis(200);
@@ -56,6 +59,7 @@ pub(super) struct Flusher {
     pub(super) targets: Option<Arc<BTreeMap<TopicPartition, i64>>>,
     pub(super) app_name: String,
     pub(super) state: FlushState,
+    pub(super) publishing: Publishing,
 }
 
 /// What a flusher remembers between flushes.
@@ -167,6 +171,7 @@ impl Flusher {
         self.status.table(self.share.name(), |table| {
             table.buffered_rows = buffered_rows
         });
+        self.publish_again().await;
         let Next::Flush(reason) = self.decide() else {
             return self.watch().await;
         };

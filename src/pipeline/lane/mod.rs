@@ -2,6 +2,7 @@
 //! polling of its queue (and the registry inside the decoder). Does not commit, and does not know the group.
 
 mod reading;
+mod rejects;
 mod table;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use tokio::sync::oneshot;
 
 use crate::buffer::accumulator::{Accumulator, Sealed};
@@ -17,6 +19,7 @@ use crate::model::epoch::Epoch;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::control::FromWorker;
+use crate::pipeline::lane::rejects::Rejects;
 use crate::pipeline::lane::table::LaneTable;
 use crate::pipeline::share::{LaneState, Share};
 use crate::pipeline::status::Status;
@@ -59,6 +62,8 @@ pub(super) struct Handed {
     pub(super) sealed: Sealed,
     /// The files that are being written.
     pub(super) encoder: Option<Encoder>,
+    /// The rejected records that are kept: those without an encoder, and the files that are being written.
+    pub(super) rejected: (Option<RecordBatch>, Option<Encoder>),
 }
 
 /// What every lane needs.
@@ -203,6 +208,7 @@ impl Lane {
                         decoder,
                         accumulator: Accumulator::new(epoch.clone()),
                         encoder: None,
+                        rejects: share.plan.dlq.as_ref().map(Rejects::new),
                         permit: self.ctx.pool.hold(0),
                         halted: None,
                         displaced: None,
@@ -277,13 +283,24 @@ impl Lane {
             self.halt(name, reason);
             return None;
         }
+        let rejected = match table.rejects.as_mut().map(Rejects::seal).transpose() {
+            Ok(rejected) => rejected.unwrap_or_default(),
+            Err(reason) => {
+                self.halt(name, reason);
+                return None;
+            }
+        };
         let mut sealed = table.accumulator.seal();
         let encoder = table.encoder.take();
         sealed
             .permits
             .push(std::mem::replace(&mut table.permit, self.ctx.pool.hold(0)));
         self.publish(name);
-        Some(Handed { sealed, encoder })
+        Some(Handed {
+            sealed,
+            encoder,
+            rejected,
+        })
     }
 
     /// Stops taking records of a table for good: a person must decide. What was taken before is still committed.
@@ -346,12 +363,9 @@ impl Lane {
         let held = table.held_bytes();
         table.permit.resize(held);
         let state = LaneState {
-            rows: table.accumulator.rows(),
+            rows: table.accumulator.rows() + table.rejects.as_ref().map_or(0, Rejects::kept),
             bytes: held,
-            largest_file_bytes: table
-                .encoder
-                .as_ref()
-                .map_or(0, Encoder::largest_file_bytes),
+            largest_file_bytes: table.largest_file_bytes(),
             moved: !table.accumulator.is_empty(),
             oldest_arrival: table.accumulator.oldest_arrival(),
             oldest_rowless: table.accumulator.oldest_rowless(),

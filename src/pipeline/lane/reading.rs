@@ -1,6 +1,7 @@
 //! From fetched records to decoded rows: what a fetch covers, how far the decoder goes with it, and what stops a table. Owns the positions' steps and the accounts of
 //! every record (DEC-1); does not poll.
 
+use crate::decode::Appended;
 use crate::model::batch::{RawBatch, Reject};
 use crate::model::offset::{Span, TopicPartition};
 use crate::pipeline::lane::{BATCH_ROWS, Lane, to_u64};
@@ -144,6 +145,7 @@ impl Lane {
             });
         }
         self.note_rejects(name, &rejects);
+        self.keep_rejects(name, raw, from, &appended)?;
         if let Some(stalled) = appended.stalled {
             return Err(Stopped::Parked(stalled.to_string()));
         }
@@ -170,6 +172,35 @@ impl Lane {
             table.cut(batch_bytes).map_err(Stopped::Halted)?;
         }
         Ok(taken)
+    }
+
+    /// Keeps rejected records for their own table, and stops where they are too many.
+    fn keep_rejects(
+        &mut self,
+        name: &str,
+        raw: &RawBatch,
+        from: usize,
+        appended: &Appended,
+    ) -> Result<(), Stopped> {
+        let (now, now_ms) = (self.ctx.clock.now(), self.ctx.clock.wall_ms());
+        let batch_bytes = self.ctx.batch_bytes;
+        let Some(table) = self.tables.get_mut(name) else {
+            return Ok(());
+        };
+        if let Some(kept) = &mut table.rejects {
+            kept.keep(
+                raw.records.iter_from(from),
+                &appended.rejects,
+                now_ms,
+                batch_bytes,
+            )
+            .map_err(Stopped::Halted)?;
+        }
+        let polled = appended.counts.polled();
+        match table.share.too_many(now, polled, appended.counts.rejects) {
+            Some(reason) => Err(Stopped::Halted(reason)),
+            None => Ok(()),
+        }
     }
 
     fn note_rejects(&self, name: &str, rejects: &[Reject]) {

@@ -9,6 +9,7 @@ use crate::model::epoch::Epoch;
 use crate::model::memory::Permit;
 use crate::model::offset::{Span, TopicPartition};
 use crate::model::progress::{Advance, Counts};
+use crate::pipeline::lane::rejects::Rejects;
 use crate::pipeline::lane::{BATCH_ROWS, to_u64};
 use crate::pipeline::share::Share;
 use crate::writer::Encoder;
@@ -22,6 +23,8 @@ pub(super) struct LaneTable {
     pub(super) decoder: Decoder,
     pub(super) accumulator: Accumulator,
     pub(super) encoder: Option<Encoder>,
+    /// Where rejected records are kept.
+    pub(super) rejects: Option<Rejects>,
     pub(super) permit: Permit,
     pub(super) halted: Option<String>,
     pub(super) displaced: Option<String>,
@@ -79,6 +82,13 @@ impl LaneTable {
 
     pub(super) fn held_bytes(&self) -> u64 {
         let encoder = self.encoder.as_ref().map_or(0, Encoder::buffered_bytes);
-        to_u64(self.accumulator.batch_bytes() + self.decoder.size_bytes() + encoder)
+        let rejects = self.rejects.as_ref().map_or(0, Rejects::held_bytes);
+        to_u64(self.accumulator.batch_bytes() + self.decoder.size_bytes() + encoder + rejects)
+    }
+
+    pub(super) fn largest_file_bytes(&self) -> u64 {
+        let rows = self.encoder.as_ref().map_or(0, Encoder::largest_file_bytes);
+        let rejects = self.rejects.as_ref();
+        rows.max(rejects.map_or(0, Rejects::largest_file_bytes))
     }
 }

@@ -11,8 +11,6 @@ use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
 use crate::config::{Config, settings};
-use crate::decode::Registry;
-use crate::delta::Store;
 use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::model::epoch::Epoch;
@@ -21,7 +19,6 @@ use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::{self, Outside, Planned, back_off};
 use crate::pipeline::settle::{Accept, Settling};
 use crate::pipeline::status::{Status, TableState};
-use crate::source::Lookup;
 
 /// How long one question to Kafka may take.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -203,26 +200,8 @@ impl Run<'_> {
     }
 
     fn outside(&self) -> Result<Outside, Error> {
-        let clock = self.surroundings.clock.clone();
-        let registry = match &self.config.schema_registry {
-            Some(settings) => Some(Arc::new(
-                Registry::connect(settings, clock.clone()).map_err(|cause| Error::Decode {
-                    table: "schema_registry".to_owned(),
-                    cause,
-                })?,
-            )),
-            None => None,
-        };
-        Ok(Outside {
-            lookup: Arc::new(Lookup::new(
-                &self.config.kafka,
-                QUESTION.min(self.options.timeout),
-            )?),
-            registry,
-            store: Arc::new(Store::open(&self.config.storage)?),
-            clock,
-            record_bytes_max: self.config.limits.record_bytes,
-        })
+        let timeout = QUESTION.min(self.options.timeout);
+        Outside::of(self.config, &self.surroundings.clock, timeout)
     }
 
     /// Tries until it works: what is unavailable is waited for, with one sentence in the log; a run that ends by itself gives up after its timeout. `None` when stopped.

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use crate::pipeline::simulation::oracle;
 use crate::testing::random::Random;
 
-/// The table's folder at the far end.
+/// The table's folder at the far end, and that of its rejected records.
 const ROOT: &str = "lake/t";
+const REJECTED: &str = "lake/t__dlq";
 
 /// The table as other engines see it.
 pub(super) struct Lake {
@@ -36,17 +37,39 @@ impl Lake {
 
     /// The bytes of one of the table's files.
     pub(super) fn file(&self, path: &str) -> Option<Bytes> {
+        self.bytes(ROOT, path)
+    }
+
+    /// The bytes of a file of rejected records.
+    pub(super) fn rejected_file(&self, path: &str) -> Option<Bytes> {
+        self.bytes(REJECTED, path)
+    }
+
+    fn bytes(&self, root: &str, path: &str) -> Option<Bytes> {
         let found = self
             .objects
-            .get(&Path::from(format!("{ROOT}/{path}")))
+            .get(&Path::from(format!("{root}/{path}")))
             .now_or_never()?;
         found.ok()?.bytes().now_or_never()?.ok()
+    }
+
+    /// The table of rejected records as the oracle reads it; empty while there is none.
+    pub(super) fn rejected(&self) -> Result<oracle::Table, String> {
+        oracle::read(&self.listed(REJECTED)).map_err(|reason| format!("rejected records: {reason}"))
     }
 
     /// Every entry that counts: what lies in the log above the clean-up, and what was cleaned up. What arrived later below it never counted.
     pub(super) fn entries(&self) -> BTreeMap<u64, String> {
         let mut entries = self.attic.clone();
-        let log = Path::from(format!("{ROOT}/_delta_log"));
+        for (version, text) in self.listed(ROOT) {
+            entries.entry(version).or_insert(text);
+        }
+        entries
+    }
+
+    fn listed(&self, root: &str) -> BTreeMap<u64, String> {
+        let mut entries = BTreeMap::new();
+        let log = Path::from(format!("{root}/_delta_log"));
         let listed: Vec<_> = self
             .objects
             .list(Some(&log))
@@ -63,10 +86,8 @@ impl Lake {
             else {
                 continue;
             };
-            let bytes = self.file(&format!("_delta_log/{name}")).unwrap();
-            entries
-                .entry(version)
-                .or_insert_with(|| String::from_utf8(bytes.to_vec()).unwrap());
+            let bytes = self.bytes(root, &format!("_delta_log/{name}")).unwrap();
+            entries.insert(version, String::from_utf8(bytes.to_vec()).unwrap());
         }
         entries
     }
@@ -193,10 +214,13 @@ impl Lake {
         );
         let hint = json!({"version": newest, "size": actions.len()}).to_string();
         self.put("_delta_log/_last_checkpoint", hint, PutMode::Overwrite);
+        // Nobody cleans up so soon what is still to be published.
+        let unpublished = oracle::unpublished(table, &self.rejected().unwrap());
+        let kept = unpublished.keys().next().copied().unwrap_or(newest);
         let below: Vec<(u64, String)> = self
             .entries()
             .into_iter()
-            .filter(|(version, _)| *version < newest)
+            .filter(|(version, _)| *version < newest.min(kept))
             .collect();
         for (version, text) in below {
             let path = Path::from(format!("{ROOT}/_delta_log/{version:020}.json"));

@@ -1,15 +1,16 @@
 //! The seeded simulation: whole instances (control, lanes, flusher, commit, as `assembly` puts them together) over a scripted Kafka, a store at the far end of a bad line,
 //! and virtual time, on one thread. The same seed gives the same trace. Owns the schedule; `script` owns what goes wrong, `oracle` what must hold.
 //!
-//! Simulated: decoding, encoding, planning, the control thread's turns, the lanes' steps, the flusher's task, the Delta log, all in one order that the seed draws. Not
-//! simulated: librdkafka (`testing::broker` stands in), our checkpoint writer and maintenance (foreign engines write checkpoints here), the drain of a stopping process, two tables,
-//! and the outbox of rejected records, which is not built yet: its two commits (`published twice`) belong into `oracle` and `trial::Bug` when it is.
+//! Simulated: decoding, encoding, planning, the control thread's turns, the lanes' steps, the flusher's task, the Delta log, the outbox of rejected records (a tenth of the
+//! records is no row) and its publishing, compaction and vacuum, all in one order that the seed draws. Not simulated: librdkafka (`testing::broker` stands in), our
+//! checkpoint writer and log clean-up (foreign engines do both here), the drain of a stopping process, two tables, and replays of rejected records.
 
 mod foreign;
 mod instance;
 mod oracle;
 mod script;
 mod tests;
+mod upkeep;
 mod world;
 
 use crate::pipeline::simulation::world::World;

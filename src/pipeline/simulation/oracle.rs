@@ -25,6 +25,8 @@ pub(super) struct Table {
     pub(super) protocol: Value,
     /// Every txn by appId.
     pub(super) txns: BTreeMap<String, i64>,
+    /// The files of rejected records that each version names, and how many records they hold.
+    pub(super) outbox: BTreeMap<u64, Vec<(String, u64)>>,
     pub(super) versions: u64,
 }
 
@@ -40,14 +42,29 @@ pub(super) fn read(entries: &BTreeMap<u64, String>) -> Result<Table, String> {
         }
         let mut spans = Vec::new();
         let mut moved = BTreeMap::new();
+        let mut rewritten = Rewritten::default();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let action: Value = serde_json::from_str(line)
                 .map_err(|error| format!("version {version}: {error}"))?;
             if let Some(info) = action.get("commitInfo") {
+                rewritten.is_meant = info["operation"] == "OPTIMIZE";
                 if let Some(id) = info["txnId"].as_str()
                     && table.commits.insert(id.to_owned(), *version).is_some()
                 {
                     return Err(format!("commit {id} is in the log twice (COMMIT-1)"));
+                }
+                let outbox = &info["lakeward"]["outbox"];
+                let named = outbox["files"].as_array().into_iter().flatten();
+                let named: Vec<_> = named
+                    .map(|it| {
+                        (
+                            it["path"].as_str().unwrap().to_owned(),
+                            it["rows"].as_u64().unwrap(),
+                        )
+                    })
+                    .collect();
+                if !outbox.is_null() {
+                    table.outbox.insert(*version, named);
                 }
                 spans.extend(
                     info["lakeward"]["spans"]
@@ -63,24 +80,54 @@ pub(super) fn read(entries: &BTreeMap<u64, String>) -> Result<Table, String> {
                 if !ever.insert(path.clone()) {
                     return Err(format!("version {version} adds {path} again (FILE-1)"));
                 }
+                rewritten.take(add, 1);
                 table.live.insert(path, add.clone());
             } else if let Some(remove) = action.get("remove") {
                 let path = remove["path"].as_str().unwrap();
-                if table.live.remove(path).is_none() {
+                let Some(add) = table.live.remove(path) else {
                     return Err(format!(
-                        "version {version} removes {path}, which is not live"
+                        "version {version} removes {path}, which is not live (COMP-2)"
                     ));
-                }
+                };
+                rewritten.take(&add, -1);
+                rewritten.has_data_change |= remove["dataChange"] != false;
             } else if let Some(metadata) = action.get("metaData") {
                 table.metadata = metadata.clone();
             } else if let Some(protocol) = action.get("protocol") {
                 table.protocol = protocol.clone();
             }
         }
+        rewritten.judge(*version)?;
         tile(&mut table, *version, &spans, moved)?;
         table.versions = version + 1;
     }
     Ok(table)
+}
+
+/// What a version that says OPTIMIZE does to rows: nothing (COMP-1).
+#[derive(Default)]
+struct Rewritten {
+    is_meant: bool,
+    has_data_change: bool,
+    rows: i64,
+}
+
+impl Rewritten {
+    fn take(&mut self, add: &Value, sign: i64) {
+        let stats: Value = serde_json::from_str(add["stats"].as_str().unwrap()).unwrap();
+        self.rows += sign * stats["numRecords"].as_i64().unwrap();
+        self.has_data_change |= sign > 0 && add["dataChange"] != false;
+    }
+
+    fn judge(&self, version: u64) -> Result<(), String> {
+        if self.is_meant && (self.rows != 0 || self.has_data_change) {
+            return Err(format!(
+                "version {version} rewrites files to {} rows more, data change {} (COMP-1)",
+                self.rows, self.has_data_change
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// The spans of a version begin where the txns stood and end where they stand now; a txn without a span begins a topic partition, once.
@@ -123,6 +170,14 @@ fn tile(
         let Some(rest) = app.strip_prefix("lakeward/") else {
             continue;
         };
+        if rest.starts_with("outbox") {
+            if before.is_some_and(|before| before >= txn) {
+                return Err(format!(
+                    "version {version} moves {app} from {before:?} to {txn} (DLQ-1)"
+                ));
+            }
+            continue;
+        }
         if let Some(before) = before {
             return Err(format!(
                 "version {version} moves {app} from {before} to {txn} without a span (OFF-3)"
@@ -134,6 +189,51 @@ fn tile(
     Ok(())
 }
 
+/// The versions whose rejected records are not in their own table yet, with their files.
+pub(super) fn unpublished(table: &Table, rejected: &Table) -> BTreeMap<u64, Vec<(String, u64)>> {
+    let app = format!(
+        "lakeward/outbox/{}",
+        table.metadata["id"].as_str().unwrap_or("")
+    );
+    let shown = rejected.txns.get(&app).copied().unwrap_or(0);
+    let all = table.outbox.iter();
+    all.filter(|(version, _)| i64::try_from(**version).unwrap() > shown)
+        .map(|(version, files)| (*version, files.clone()))
+        .collect()
+}
+
+/// The coordinates of every rejected record, whether it is shown already or only named; none of them twice.
+pub(super) fn rejected(
+    table: &Table,
+    rejected: &Table,
+    file: impl Fn(&str) -> Option<Bytes>,
+) -> Result<BTreeSet<(i32, i64)>, String> {
+    let mut found = BTreeSet::new();
+    let named = unpublished(table, rejected).into_values().flatten();
+    let live = rejected.live.keys().cloned();
+    for path in live.chain(named.map(|(path, _)| path)) {
+        let bytes = file(&path).ok_or_else(|| format!("{path} is named but not in the store"))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            let column = |name: &str| batch.column_by_name(name).unwrap().clone();
+            let (numbers, offsets) = (column("_kafka_partition"), column("_kafka_offset"));
+            for row in 0..batch.num_rows() {
+                let at = (
+                    numbers.as_primitive::<Int32Type>().value(row),
+                    offsets.as_primitive::<Int64Type>().value(row),
+                );
+                if !found.insert(at) {
+                    return Err(format!(
+                        "the rejected record at {at:?} is there twice (DLQ-1)"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Every record below the table's offsets is in it exactly once, as it was produced, and nothing else is. Answers with the number of rows.
 #[expect(
     clippy::too_many_lines,
@@ -143,6 +243,7 @@ pub(super) fn judge(
     table: &Table,
     file: impl Fn(&str) -> Option<Bytes>,
     kafka: &Kafka,
+    mut rejected: BTreeSet<(i32, i64)>,
 ) -> Result<u64, String> {
     let mut found: BTreeMap<(i32, i64), i64> = BTreeMap::new();
     for path in table
@@ -150,7 +251,8 @@ pub(super) fn judge(
         .keys()
         .filter(|path| !path.starts_with("foreign-"))
     {
-        let bytes = file(path).ok_or_else(|| format!("{path} is live but not in the store"))?;
+        let bytes =
+            file(path).ok_or_else(|| format!("{path} is live but not in the store (FILE-1)"))?;
         let mut rows_in_file = 0;
         for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)
             .unwrap()
@@ -196,11 +298,17 @@ pub(super) fn judge(
         }
         for (offset, value) in records.range(..committed) {
             let row = found.remove(&(*number, *offset));
-            let expected: Option<i64> = value.as_ref().map(|text| {
-                serde_json::from_str::<Value>(text).unwrap()["id"]
-                    .as_i64()
-                    .unwrap()
-            });
+            let id = value
+                .as_ref()
+                .map(|text| serde_json::from_str::<Value>(text).unwrap()["id"].clone());
+            let is_bad = id.as_ref().is_some_and(|id| !id.is_i64());
+            if rejected.remove(&(*number, *offset)) != is_bad {
+                return Err(format!(
+                    "the record at ({number}, {offset}) is {value:?}, which is {} rejected, committed to {committed} (DLQ-1)",
+                    if is_bad { "not" } else { "wrongly" }
+                ));
+            }
+            let expected: Option<i64> = id.and_then(|id| id.as_i64());
             if row != expected {
                 return Err(format!(
                     "the record at ({number}, {offset}) is {expected:?}, in the table {row:?}, committed to {committed}"
@@ -212,6 +320,11 @@ pub(super) fn judge(
         return Err(format!(
             "the row at {at:?} has no record below the offset, {} such rows",
             found.len()
+        ));
+    }
+    if let Some(at) = rejected.first() {
+        return Err(format!(
+            "the rejected record at {at:?} lies above the offsets (DLQ-1)"
         ));
     }
     Ok(table

@@ -73,6 +73,7 @@ impl World {
                 self.instances[index].surroundings.clock.jump(off_ms);
                 self.count("clock jumps");
             }
+            94..=95 if self.night_until_ms == 0 && !self.maintainers.is_empty() => self.night(),
             92..=95 => {
                 let is_away = self.random.per_mille(500);
                 self.broker.set_away(is_away);
@@ -103,6 +104,8 @@ impl World {
                 0 => None,
                 // A tombstone.
                 1 => Some(None),
+                // No row.
+                2 | 3 => Some(Some(format!("{{\"id\":\"{}\"}}", self.records))),
                 _ => Some(Some(format!("{{\"id\":{}}}", self.records))),
             };
             self.broker.produce(number, record);
@@ -110,6 +113,12 @@ impl World {
     }
 
     fn crash(&mut self, index: usize) {
+        if !self.maintainers.is_empty() && self.random.per_mille(300) {
+            let index = self.random.index(self.maintainers.len());
+            self.maintainers[index].kill();
+            self.count("maintainers killed");
+            return;
+        }
         if matches!(self.instances[index].phase, Phase::Dead(_)) {
             return;
         }

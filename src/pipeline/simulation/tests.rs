@@ -142,3 +142,23 @@ fn commit_2_a_base_that_is_not_looked_at_is_caught() {
         &["COMMIT-1", "OFF-3", "record", "row", "not everything"],
     );
 }
+
+#[test]
+fn comp_1_a_merge_that_loses_rows_is_caught() {
+    check_caught(Bug::LossyRewrite, 100, &["COMP-1"]);
+}
+
+#[test]
+fn comp_2_a_merge_of_files_that_are_gone_is_caught() {
+    check_caught(Bug::StaleRewrite, 300, &["COMP-2"]);
+}
+
+#[test]
+fn file_1_a_commit_of_files_that_a_vacuum_took_for_orphans_is_caught() {
+    check_caught(Bug::AgedFiles, 3_000, &["FILE-1"]);
+}
+
+#[test]
+fn dlq_1_rejects_that_are_published_twice_are_caught() {
+    check_caught(Bug::PublishedTwice, 300, &["adds", "DLQ-1"]);
+}

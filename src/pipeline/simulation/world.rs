@@ -11,6 +11,7 @@ use crate::pipeline::simulation::Report;
 use crate::pipeline::simulation::foreign::Lake;
 use crate::pipeline::simulation::instance::{Ended, Instance, Phase, Surroundings};
 use crate::pipeline::simulation::oracle;
+use crate::pipeline::simulation::upkeep::Maintainer;
 use crate::testing::broker::{Broker, Protocol};
 use crate::testing::distant_store::{DistantStore, FarEnd, Gate};
 use crate::testing::random::Random;
@@ -31,6 +32,9 @@ pub(super) struct World {
     pub(super) end: FarEnd,
     pub(super) lake: Lake,
     pub(super) instances: Vec<Instance>,
+    pub(super) maintainers: Vec<Maintainer>,
+    /// Until then only maintainers are awake.
+    pub(super) night_until_ms: u64,
     pub(super) lives: u64,
     pub(super) records: i64,
     pub(super) counts: BTreeMap<&'static str, u64>,
@@ -56,6 +60,7 @@ enum Actor {
     Control(usize),
     Lane(usize, usize),
     Flusher(usize),
+    Maintainer(usize),
 }
 
 impl World {
@@ -87,6 +92,8 @@ impl World {
             broker,
             end,
             instances: Vec::new(),
+            maintainers: Vec::new(),
+            night_until_ms: 0,
             lives: 0,
             records: 0,
             counts: BTreeMap::new(),
@@ -104,6 +111,10 @@ impl World {
         ));
         for _ in 0..world.random.index(2) + 1 {
             world.begin_instance();
+        }
+        for _ in 0..world.random.index(3) {
+            let with = world.surroundings();
+            world.maintainers.push(Maintainer::new(with));
         }
         world
     }
@@ -230,6 +241,11 @@ impl World {
                 }
             }
         }
+        for (index, maintainer) in self.maintainers.iter().enumerate() {
+            if maintainer.at_ms <= now && maintainer.is_willing() {
+                ready.push(Actor::Maintainer(index));
+            }
+        }
         ready
     }
 
@@ -267,6 +283,11 @@ impl World {
             };
             next = next.min(at.max(instance.frozen_until_ms));
         }
+        for maintainer in &self.maintainers {
+            if maintainer.is_willing() {
+                next = next.min(maintainer.at_ms);
+            }
+        }
         self.timeline.advance_to(next.max(now + 1));
     }
 
@@ -274,6 +295,7 @@ impl World {
         let now = self.now();
         match *actor {
             Actor::Plan(index) => return self.plan(index),
+            Actor::Maintainer(index) => return self.maintain(index),
             Actor::Control(index) => {
                 self.instances[index].control_at_ms = now + self.pace();
                 if let Phase::Running(running) = &mut self.instances[index].phase
@@ -401,6 +423,7 @@ impl World {
         }
         let table = self.lake.read()?;
         Ok(table.versions > 0
+            && oracle::unpublished(&table, &self.lake.rejected()?).is_empty()
             && self
                 .broker
                 .records()
@@ -411,7 +434,12 @@ impl World {
     /// What holds at the end: every record once, and every outcome true.
     fn reckon(&mut self) -> Result<Report, String> {
         let table = self.lake.read()?;
-        let rows = oracle::judge(&table, |path| self.lake.file(path), &self.broker.records())?;
+        let rejected = oracle::rejected(&table, &self.lake.rejected()?, |path| {
+            self.lake.rejected_file(path)
+        })?;
+        *self.counts.entry("rejects").or_default() += rejected.len() as u64;
+        let file = |path: &str| self.lake.file(path);
+        let rows = oracle::judge(&table, file, &self.broker.records(), rejected)?;
         for (id, outcome) in &self.outcomes {
             let found = table.commits.get(id);
             let is_true = match outcome {

@@ -70,11 +70,11 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    pub(super) fn new(layout: &Layout) -> Result<Self, Error> {
+    pub(super) fn new(layout: &Layout, first: &RecordBatch) -> Result<Self, Error> {
         let writer = ArrowWriter::try_new_with_options(
             Segments::default(),
             Arc::clone(layout.file_schema()),
-            layout.writer_options(),
+            layout.writer_options(first)?,
         )?;
         Ok(OpenFile {
             writer,

@@ -230,15 +230,16 @@ impl Slot {
     fn encode(&mut self, layout: &Layout) -> Result<usize, Error> {
         let waiting = mem::take(&mut self.waiting);
         self.waiting_rows = 0;
-        let file = match (&mut self.open, waiting.is_empty()) {
-            (_, true) => return Ok(0),
-            (Some(file), false) => file,
-            (open @ None, false) => open.insert(OpenFile::new(layout)?),
+        let rows = match waiting.as_slice() {
+            [] => return Ok(0),
+            [whole] => whole.clone(),
+            several => concat_batches(layout.file_schema(), several)?,
         };
-        match waiting.as_slice() {
-            [whole] => file.write(layout, whole)?,
-            several => file.write(layout, &concat_batches(layout.file_schema(), several)?)?,
-        }
+        let file = match &mut self.open {
+            Some(file) => file,
+            open @ None => open.insert(OpenFile::new(layout, &rows)?),
+        };
+        file.write(layout, &rows)?;
         Ok(mem::take(&mut self.waiting_bytes))
     }
 }

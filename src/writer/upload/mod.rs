@@ -53,7 +53,7 @@ async fn put(
     };
     // `parse` takes the key as it is; `from` would escape what is escaped already.
     let key = Path::parse(&file.path).map_err(|cause| failed(cause.into()))?;
-    let modified_ms = clock.wall_ms();
+    let (modified_ms, staged) = (clock.wall_ms(), clock.now());
     if size_bytes <= WHOLE_BYTES_MAX {
         store
             .put(&key, PutPayload::from_iter(file.segments().iter().cloned()))
@@ -71,6 +71,7 @@ async fn put(
         rows: file.rows,
         stats: file.stats,
         modified_ms,
+        staged,
     })
 }
 

@@ -212,6 +212,7 @@ fn syncing_names_what_is_missing() {
         rows: 0,
         stats: String::new(),
         modified_ms: 0,
+        staged: crate::clock::Instant::from_millis(0),
     };
     let error = sync(directory.path(), &[staged]).unwrap_err();
     assert!(
