@@ -15,7 +15,7 @@ use super::types::json_schema::{self, Document};
 use super::types::{Refusal, Root, avro, count, ddl, field, names, protobuf};
 use super::written::WriterSchema;
 use super::{Error, types};
-use crate::config::settings::{JsonSchemaSource, Table, UnknownFields, Value};
+use crate::config::settings::{JsonSchemaSource, Table, Timestamps, UnknownFields, Value};
 use crate::decode::avro::fingerprint;
 use crate::decode::avro::schema::Schema;
 
@@ -174,7 +174,9 @@ impl Asker<'_> {
         let found = match value {
             Value::AvroConfluent { subject } => {
                 let latest = self.latest(subject)?;
-                let found = latest.schema.avro().and_then(|schema| avro::root(schema));
+                let timestamps = self.table.timestamps;
+                let found = latest.schema.avro();
+                let found = found.and_then(|schema| avro::root(&schema.with(timestamps)));
                 let source = Source::Framed(Framing::Avro);
                 (latest.origin, found.map(|root| (root, source)))
             }
@@ -199,11 +201,17 @@ impl Asker<'_> {
             }
             Value::AvroFile { file } => {
                 let text = self.read(file)?;
-                (file.display().to_string(), avro_file(&text))
+                (
+                    file.display().to_string(),
+                    avro_file(&text, self.table.timestamps),
+                )
             }
             Value::AvroSingleObject { file } => {
                 let text = self.read(file)?;
-                (file.display().to_string(), single_object(&text))
+                (
+                    file.display().to_string(),
+                    single_object(&text, self.table.timestamps),
+                )
             }
             Value::Json {
                 schema: JsonSchemaSource::Ddl(columns),
@@ -271,13 +279,17 @@ struct LatestSchema {
     schema: Arc<WriterSchema>,
 }
 
-fn avro_file(text: &str) -> Result<(Root, Source), Refusal> {
-    let schema = Schema::parse(text, &[]).map_err(Refusal::new)?;
+fn avro_file(text: &str, timestamps: Timestamps) -> Result<(Root, Source), Refusal> {
+    let schema = Schema::parse(text, &[])
+        .map_err(Refusal::new)?
+        .with(timestamps);
     Ok((avro::root(&schema)?, Source::Avro(Arc::new(schema))))
 }
 
-fn single_object(text: &str) -> Result<(Root, Source), Refusal> {
-    let schema = Schema::parse(text, &[]).map_err(Refusal::new)?;
+fn single_object(text: &str, timestamps: Timestamps) -> Result<(Root, Source), Refusal> {
+    let schema = Schema::parse(text, &[])
+        .map_err(Refusal::new)?
+        .with(timestamps);
     let fingerprint = fingerprint::of(text).map_err(Refusal::new)?;
     let root = avro::root(&schema)?;
     Ok((root, Source::SingleObject(Arc::new(schema), fingerprint)))

@@ -119,6 +119,7 @@ fn add_table(control: &mut Control, planned: Planned, shared: &TableParts) -> Fl
     let counters = control.metrics.table(&planned.plan.settings.name);
     let share = Arc::new(Share::new(
         planned.plan,
+        planned.schemas,
         control.lanes.len(),
         counters,
         control.ledger.clone(),

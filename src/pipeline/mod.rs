@@ -16,6 +16,7 @@ mod plan;
 mod replay;
 mod revoke;
 mod run;
+mod schemas;
 mod settle;
 mod share;
 #[cfg(test)]

@@ -74,6 +74,7 @@ impl Opened {
             epoch: Epoch::begin(1),
             advance,
             files,
+            columns: None,
             outbox: None,
         };
         let faulty = self.lake.faulty.clone().unwrap();

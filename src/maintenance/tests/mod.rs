@@ -119,6 +119,7 @@ impl Lake {
             epoch: Epoch::begin(1),
             advance,
             files: files.clone(),
+            columns: None,
             outbox: None,
         };
         let outcome = table.commit(&append, "shop").await;

@@ -146,6 +146,15 @@ impl Lane {
         }
         self.note_rejects(name, &rejects);
         self.keep_rejects(name, raw, from, &appended)?;
+        if let Some(wished) = &appended.wished {
+            let clock = self.ctx.clock.clone();
+            let table = self
+                .tables
+                .get_mut(name)
+                .ok_or_else(|| halted("its table is gone"))?;
+            table.grow(wished, &clock).map_err(Stopped::Halted)?;
+            return Ok(taken);
+        }
         if let Some(stalled) = appended.stalled {
             return Err(Stopped::Parked(stalled.to_string()));
         }
