@@ -129,8 +129,10 @@ def test_a_transactional_topic_ends_at_its_last_stable_offset_with_committed_row
     assert rows(sink) == 150
 
 
-@pytest.mark.parametrize("protocol", ["eager", "cooperative", "kip-848"])
-@pytest.mark.parametrize("prepare", [full, empty, compacted, tailed_by_markers], ids=lambda it: it.__name__)
+TOGETHER = [(full, "eager"), (full, "cooperative"), (full, "kip-848"), (empty, "kip-848"), (compacted, "cooperative"), (tailed_by_markers, "eager")]
+
+
+@pytest.mark.parametrize(("prepare", "protocol"), TOGETHER, ids=lambda it: it if isinstance(it, str) else it.__name__)
 def test_three_instances_that_start_together_all_end_there_also_on_a_second_run(kafka, folder, topic, prepare, protocol):
     """More instances than topic partitions, so some own nothing and must see in the table that it is done."""
     prepare(kafka, topic)
