@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use super::clean::{DAY, age, log};
 use super::*;
-use crate::clock::Instant;
 use crate::delta::Publisher;
 use crate::maintenance::clean_log::clean_log;
 use crate::maintenance::vacuum::{Feeding, Sweep};
@@ -45,7 +44,7 @@ async fn reject(lake: &Lake, root: &LocalPath, name: &str) -> u64 {
                 rows: 1,
                 stats: "{}".to_owned(),
                 modified_ms: 0,
-                staged: Instant::from_millis(0),
+                staged: lake.clock.now(),
             }],
         }),
     };
