@@ -143,6 +143,8 @@ pub struct Table {
     pub value: Value,
     /// How keys are decoded into their Kafka column; `None` leaves them as bytes, where `metadata` includes them.
     pub key: Option<Value>,
+    /// What Avro's timestamps become that no column holds as they are.
+    pub timestamps: Timestamps,
     /// Where a topic that is new to the table begins.
     pub start: Start,
     /// The upper bound from received to readable.
@@ -157,6 +159,8 @@ pub struct Table {
     pub tombstones: Tombstones,
     /// What a record that cannot be decoded does.
     pub errors: Errors,
+    /// How the table follows its source.
+    pub evolution: Evolution,
     /// What happens when a topic was recreated, or is another cluster's.
     pub on_source_change: OnChange,
     /// What happens when records were deleted before they were read, or a log was truncated.
@@ -407,4 +411,64 @@ pub enum ErrorMode {
     Skip,
     /// The table stops before it until a person decides.
     Suspend,
+}
+
+/// How a table follows the schemas of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evolution {
+    /// What may change by itself.
+    pub allow: Allow,
+    /// What a value does that the table's columns cannot hold.
+    pub on_incompatible: OnIncompatible,
+}
+
+/// What of a table may change by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allow {
+    /// Nothing.
+    None,
+    /// New fields become columns, at any depth.
+    AddColumns,
+}
+
+/// What a value does that the table's columns cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnIncompatible {
+    /// Its record is rejected.
+    Reject,
+    /// The table stops before its record.
+    Suspend,
+    /// It goes into a further column, named by field and type.
+    NewColumn,
+}
+
+/// What timestamps become that no column holds as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timestamps {
+    /// Those in nanoseconds.
+    pub nanos: Nanos,
+    /// Those without a zone.
+    pub local: LocalTimestamps,
+}
+
+/// What a timestamp in nanoseconds becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Nanos {
+    /// Its schema is refused.
+    #[default]
+    Refused,
+    /// It loses its last three digits.
+    Cut,
+}
+
+/// What a time without a zone becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LocalTimestamps {
+    /// Its schema is refused.
+    #[default]
+    Refused,
+    /// A point in time, as if it were in UTC.
+    Utc,
+    /// A time without a zone.
+    Ntz,
 }

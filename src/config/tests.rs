@@ -548,3 +548,68 @@ proptest! {
         let _field = crate::config::partition::parse(&text);
     }
 }
+
+/// Every config of the golden messages and of the examples, replayed and then mutated byte by byte and line by line: it is read or refused in words, and nothing panics.
+/// LAKEWARD_FUZZ_SECONDS=600 goes on for that long.
+#[test]
+fn mutated_configs_are_read_or_refused_in_words() {
+    let mut corpus: Vec<String> = [folder("src/config/golden"), folder("config")]
+        .iter()
+        .flat_map(|folder| files(folder, "yaml"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    corpus.push(WRITTEN.to_owned());
+    let said = |text: &str| {
+        if let Err(problems) = &load(text) {
+            assert!(problems.to_string().len() > 10, "{text}");
+        }
+    };
+    corpus.iter().for_each(|text| said(text));
+    let seconds: Option<u64> = std::env::var("LAKEWARD_FUZZ_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let clock = crate::clock::Clock::machine();
+    let began = clock.now();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |limit: usize| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        usize::try_from(state >> 8).unwrap() % limit.max(1)
+    };
+    let pieces: Vec<&str> =
+        ": /- /{/}/[/]/\"/'/&a /*a/<<: /!!int /|\n/~/${A}/${/{table}/\t/\u{0}/\u{feff}/1e999/-0/0x/null/99999999999999999999/é"
+            .split('/')
+            .collect();
+    let mut rounds = 0;
+    while match seconds {
+        Some(seconds) => clock.now().since(began) < Duration::from_secs(seconds),
+        None => rounds < 3_000,
+    } {
+        let mut text: Vec<char> = corpus[below(corpus.len())].chars().take(4_000).collect();
+        for _ in 0..=below(3) {
+            let at = below(text.len() + 1);
+            let end = at + below((text.len() - at).min(40) + 1);
+            match below(4) {
+                0 => drop(text.drain(at..end)),
+                1 => drop(text.splice(at..at, pieces[below(pieces.len())].chars())),
+                2 => {
+                    let piece = text[at..end].to_vec();
+                    text.splice(at..at, piece);
+                }
+                _ => {
+                    let other: Vec<char> = corpus[below(corpus.len())].chars().collect();
+                    let from = below(other.len() + 1);
+                    let until = from + below((other.len() - from).min(60) + 1);
+                    text.splice(at..end, other[from..until].iter().copied());
+                }
+            }
+        }
+        said(&text.iter().collect::<String>());
+        rounds += 1;
+    }
+    println!(
+        "fuzz yaml: {rounds} rounds in {:.1} s",
+        clock.now().since(began).as_secs_f64()
+    );
+}

@@ -39,6 +39,11 @@ pub(super) fn is_key(source: Source) -> bool {
     source == Source::Chosen(MetadataColumn::Key)
 }
 
+/// The column of the key.
+pub(super) fn name_of_key(metadata: &Metadata) -> String {
+    name(metadata, Source::Chosen(MetadataColumn::Key))
+}
+
 pub(super) fn sources(metadata: &Metadata) -> impl Iterator<Item = Source> {
     let chosen = metadata
         .include

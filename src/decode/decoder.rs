@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 use super::builder::Column;
 use super::columns::{self, Origin};
@@ -15,7 +15,7 @@ use super::reject::{Code, Fault};
 use super::types::count;
 use super::{Error, Resolved};
 use crate::clock::Clock;
-use crate::config::settings::{ErrorMode, Table, Tombstones};
+use crate::config::settings::{ErrorMode, OnIncompatible, Table, Tombstones};
 use crate::model::batch::Reject;
 use crate::model::offset::TopicPartition;
 use crate::model::progress::Counts;
@@ -49,6 +49,7 @@ pub struct Decoder {
     key: Option<KeyDecoder>,
     tombstones: Tombstones,
     errors: ErrorMode,
+    on_incompatible: OnIncompatible,
     record_bytes_max: u64,
     clock: Clock,
     target: Target,
@@ -76,6 +77,8 @@ pub struct Appended {
     pub ignored_fields: u64,
     /// Why the next record cannot be decoded now.
     pub stalled: Option<Error>,
+    /// The columns that the next record needs: take the rows and go on with a decoder for these, or `deny` them.
+    pub wished: Option<SchemaRef>,
 }
 
 /// What became of one record.
@@ -85,6 +88,7 @@ enum Verdict {
     Bad(Box<Fault>),
     Full,
     Stalled(Error),
+    Wishes(SchemaRef),
 }
 
 impl Decoder {
@@ -107,7 +111,7 @@ impl Decoder {
             .find(|(_, source)| columns::is_key(*source))
             .and_then(|(place, _)| fields.get(*place));
         let key = match (&resolved.key, key_field) {
-            (Some(key), Some(field)) => Some(KeyDecoder::new(key, field, registry, &table.name)?),
+            (Some(key), Some(field)) => Some(KeyDecoder::new(key, field, registry, table)?),
             (_, _) => None,
         };
         let new_column = |field: &Arc<Field>| Column::new(field.data_type(), field.is_nullable());
@@ -116,6 +120,7 @@ impl Decoder {
             key,
             tombstones: table.tombstones,
             errors: table.errors.mode,
+            on_incompatible: table.evolution.on_incompatible,
             record_bytes_max,
             clock,
             columns: fields.iter().map(new_column).collect(),
@@ -143,6 +148,7 @@ impl Decoder {
             rejects: Vec::new(),
             ignored_fields: 0,
             stalled: None,
+            wished: None,
         };
         let ingested_at_micros = self.clock.wall_ms().saturating_mul(1000);
         for record in records.iter_from(from) {
@@ -164,7 +170,7 @@ impl Decoder {
                         schema_id,
                         ..reject(topic_partition, record.at.offset, &fault)
                     });
-                    if self.errors == ErrorMode::Suspend {
+                    if self.suspends(&fault) {
                         break;
                     }
                     appended.counts.rejects += 1;
@@ -172,6 +178,10 @@ impl Decoder {
                 Verdict::Full => break,
                 Verdict::Stalled(error) => {
                     appended.stalled = Some(error);
+                    break;
+                }
+                Verdict::Wishes(schema) => {
+                    appended.wished = Some(schema);
                     break;
                 }
             }
@@ -185,6 +195,20 @@ impl Decoder {
             "DEC-1"
         );
         appended
+    }
+
+    /// Goes on without columns that were wished for: what needs them is incompatible from now on.
+    pub fn deny(&mut self, reason: &str) {
+        let policy = &mut self.target.policy;
+        *policy = policy.clone().denying(reason.to_owned());
+        if let Some(key) = &mut self.key {
+            key.deny(reason);
+        }
+    }
+
+    fn suspends(&self, fault: &Fault) -> bool {
+        self.errors == ErrorMode::Suspend
+            || (fault.is_incompatible && self.on_incompatible == OnIncompatible::Suspend)
     }
 
     /// The rows so far.
@@ -245,6 +269,7 @@ impl Decoder {
                 self.cut_back(self.rows);
                 match failure {
                     Failure::Environment(error) => Verdict::Stalled(error),
+                    Failure::Grow(fields) => Verdict::Wishes(Arc::new(Schema::new(fields))),
                     Failure::Fault(fault) if fault.is_full && self.rows > 0 => Verdict::Full,
                     Failure::Fault(fault) => Verdict::Bad(fault),
                 }
@@ -280,7 +305,11 @@ impl Decoder {
                 _ => columns::append(*source, origin, column).map_err(Failure::Fault),
             };
             if let Err(failure) = appended {
-                let field = self.target.schema.fields().get(*place);
+                let fields = self.target.schema.fields();
+                if let Failure::Grow(members) = failure {
+                    return Err(Failure::Grow(with_members(fields, *place, members)));
+                }
+                let field = fields.get(*place);
                 return Err(failure.in_field(field.map_or("", |field| field.name())));
             }
         }
@@ -330,6 +359,16 @@ impl Decoder {
         self.held_bytes_estimate = held.min(BATCH_BYTES_MAX - BATCH_BYTES_MAX / 4);
         false
     }
+}
+
+/// The columns with others in the struct at a place.
+fn with_members(fields: &Fields, at: usize, members: Fields) -> Fields {
+    let mut all: Vec<Arc<Field>> = fields.iter().cloned().collect();
+    if let Some(field) = all.get_mut(at) {
+        let grown = field.as_ref().clone();
+        *field = Arc::new(grown.with_data_type(DataType::Struct(members)));
+    }
+    all.into()
 }
 
 #[cold]

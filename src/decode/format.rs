@@ -9,6 +9,7 @@ use arrow::datatypes::{Fields, SchemaRef};
 use super::avro::compile::Refused;
 use super::builder::{Column, Data};
 use super::columns;
+use super::evolution::{Gaps, Policy};
 use super::protobuf::{Indexes, Schema as ProtobufSchema};
 use super::registry::{Lookup, Registry};
 use super::reject::{Code, Fault, Outcome, Shown};
@@ -16,7 +17,7 @@ use super::resolve::{Framing, Resolved, Source};
 use super::types::Refusal;
 use super::written::WriterSchema;
 use super::{Error, avro, json, protobuf};
-use crate::config::settings::Table;
+use crate::config::settings::{Table, Timestamps};
 
 /// How many compiled writer schemas are kept.
 const PLANS_MAX: usize = 256;
@@ -29,6 +30,10 @@ pub(super) struct Target {
     pub(super) kafka: Vec<(usize, columns::Source)>,
     /// Whether a value becomes one column as a whole.
     pub(super) is_single: bool,
+    /// What becomes of what has no column.
+    pub(super) policy: Policy,
+    /// What becomes of timestamps that no column holds as they are.
+    pub(super) timestamps: Timestamps,
 }
 
 /// How values become columns.
@@ -71,6 +76,8 @@ type WriterKey = (u32, Option<Indexes>);
 pub(super) enum Failure {
     Fault(Box<Fault>),
     Environment(Error),
+    /// The target must have these columns first.
+    Grow(Fields),
 }
 
 impl From<Box<Fault>> for Failure {
@@ -85,7 +92,7 @@ impl Failure {
     pub(super) fn in_field(self, name: &str) -> Self {
         match self {
             Failure::Fault(fault) => Failure::Fault(fault.in_field(name)),
-            Failure::Environment(error) => Failure::Environment(error),
+            Failure::Environment(_) | Failure::Grow(_) => self,
         }
     }
 }
@@ -131,6 +138,8 @@ impl Target {
             schema,
             kafka,
             is_single: false,
+            policy: Policy::of(table),
+            timestamps: table.timestamps,
         })
     }
 
@@ -177,18 +186,14 @@ impl Format {
                 places: HashMap::new(),
                 last: 0,
             })),
-            Source::Avro(schema) => avro_plan(schema, target)
-                .map(Format::Unframed)
-                .map_err(refused),
-            Source::SingleObject(schema, fingerprint) => avro_plan(schema, target)
+            Source::SingleObject(_, fingerprint) => declared_plan(source, target)
                 .map(|plan| Format::SingleObject(*fingerprint, plan))
                 .map_err(refused),
-            Source::Json(shape, unknown_fields) => json_plan(shape, *unknown_fields, target)
-                .map(Format::Unframed)
-                .map_err(refused),
-            Source::Protobuf(schema, message) => protobuf_plan(schema, Some(message), target)
-                .map(Format::Unframed)
-                .map_err(refused),
+            Source::Avro(_) | Source::Json(..) | Source::Protobuf(..) => {
+                declared_plan(source, target)
+                    .map(Format::Unframed)
+                    .map_err(refused)
+            }
             Source::Plain(column) => {
                 let is_it = |(_, field): &(usize, &Arc<arrow::datatypes::Field>)| {
                     target.is_single || field.name() == column
@@ -309,12 +314,23 @@ impl Framed {
     /// Compiles a writer schema; gives the place of its plan.
     fn compile(&mut self, writer: WriterKey, target: &Target) -> Result<usize, Failure> {
         let id = writer.0;
-        let plan = match self.registry.lookup(id).map_err(Failure::Environment)? {
+        let schema = match self.registry.lookup(id).map_err(Failure::Environment)? {
             Lookup::Unknown => {
                 let message = format!("the schema registry does not know the schema id {id}");
                 return Err(Fault::new(Code::UnknownSchemaId, message).into());
             }
-            Lookup::Found(schema) => self.compile_schema(&schema, writer.1.as_ref(), target),
+            Lookup::Found(schema) => schema,
+        };
+        let compile = |policy: &Policy| {
+            let mut gaps = Gaps::new(policy);
+            let plan = self.compile_schema(&schema, writer.1.as_ref(), target, &mut gaps);
+            let grown = gaps.are_wishes().then(|| gaps.grow(target.fields()));
+            (plan, grown)
+        };
+        let plan = match compile(&target.policy) {
+            (Ok(_), Some(Ok(grown))) => return Err(Failure::Grow(grown)),
+            (Ok(_), Some(Err(reason))) => compile(&target.policy.clone().denying(reason)).0,
+            (plan, _) => plan,
         };
         if self.plans.len() >= PLANS_MAX {
             self.plans.clear();
@@ -331,13 +347,14 @@ impl Framed {
         schema: &WriterSchema,
         indexes: Option<&Indexes>,
         target: &Target,
+        gaps: &mut Gaps<'_>,
     ) -> Result<Plan, Refused> {
         match &self.framing {
-            Framing::Avro => avro_plan(schema.avro().map_err(unusable)?, target),
+            Framing::Avro => avro_plan(schema.avro().map_err(unusable)?, target, gaps),
             Framing::Json(unknown_fields) => {
                 let document = schema.json().map_err(unusable)?;
                 let shape = document.shape().map_err(unusable)?;
-                json_plan(&shape, *unknown_fields, target)
+                json_plan(&shape, *unknown_fields, target, gaps)
             }
             Framing::Protobuf(message) => {
                 let schema = schema.protobuf().map_err(unusable)?;
@@ -359,9 +376,57 @@ impl Framed {
                         ),
                     });
                 }
-                protobuf_plan(schema, Some(message), target)
+                protobuf_plan(schema, Some(message), target, gaps)
             }
         }
+    }
+}
+
+/// The columns that a source which the config declares needs beside the target's; `None` when it has them all.
+pub(super) fn declared_columns(
+    source: &Source,
+    target: &Target,
+) -> Result<Option<Fields>, Refused> {
+    let policy = target.policy.clone().of_declared();
+    let mut gaps = Gaps::new(&policy);
+    plan_of(source, target, &mut gaps)?;
+    if !gaps.are_wishes() {
+        return Ok(None);
+    }
+    gaps.grow(target.fields())
+        .map(Some)
+        .map_err(|reason| misfit(&reason))
+}
+
+/// The plan of a source whose columns are all there.
+fn declared_plan(source: &Source, target: &Target) -> Result<Plan, Refused> {
+    let policy = target.policy.clone().of_declared();
+    let mut gaps = Gaps::new(&policy);
+    let plan = plan_of(source, target, &mut gaps)?;
+    if let Some(missing) = gaps.missing() {
+        return Err(Refused {
+            path: missing,
+            ..misfit("the table has no such column")
+        });
+    }
+    plan.ok_or_else(|| misfit("the schema declares no columns (a bug of Lakeward)"))
+}
+
+fn plan_of(source: &Source, target: &Target, gaps: &mut Gaps<'_>) -> Result<Option<Plan>, Refused> {
+    match source {
+        Source::Avro(schema) | Source::SingleObject(schema, _) => avro_plan(schema, target, gaps),
+        Source::Json(shape, unknown_fields) => json_plan(shape, *unknown_fields, target, gaps),
+        Source::Protobuf(schema, message) => protobuf_plan(schema, Some(message), target, gaps),
+        Source::Framed(_) | Source::Plain(_) => return Ok(None),
+    }
+    .map(Some)
+}
+
+fn misfit(reason: &str) -> Refused {
+    Refused {
+        code: Code::UnknownField,
+        path: String::new(),
+        message: reason.to_owned(),
     }
 }
 
@@ -373,10 +438,15 @@ fn unusable(why: Refusal) -> Refused {
     }
 }
 
-fn avro_plan(schema: &Arc<avro::schema::Schema>, target: &Target) -> Result<Plan, Refused> {
+fn avro_plan(
+    schema: &Arc<avro::schema::Schema>,
+    target: &Target,
+    gaps: &mut Gaps<'_>,
+) -> Result<Plan, Refused> {
+    let schema = &Arc::new(schema.with(target.timestamps));
     let plan = match target.fields().first().filter(|_| target.is_single) {
-        Some(column) => avro::compile::compile_single(schema, column.data_type()),
-        None => avro::compile::compile(schema, target.fields(), &|name| target.takes(name)),
+        Some(column) => avro::compile::compile_single(schema, column.data_type(), gaps),
+        None => avro::compile::compile(schema, target.fields(), &|name| target.takes(name), gaps),
     };
     plan.map(Plan::Avro)
 }
@@ -385,14 +455,18 @@ fn json_plan(
     shape: &super::types::json::Shape,
     unknown_fields: crate::config::settings::UnknownFields,
     target: &Target,
+    gaps: &mut Gaps<'_>,
 ) -> Result<Plan, Refused> {
     let plan = match target.fields().first().filter(|_| target.is_single) {
-        Some(column) => json::compile::compile_single(shape, column.data_type(), unknown_fields),
+        Some(column) => {
+            json::compile::compile_single(shape, column.data_type(), unknown_fields, gaps)
+        }
         None => json::compile::compile_root(
             shape,
             target.fields(),
             &|name| target.takes(name),
             unknown_fields,
+            gaps,
         ),
     };
     plan.map(Plan::Json).map_err(|why| Refused {
@@ -406,13 +480,16 @@ fn protobuf_plan(
     schema: &ProtobufSchema,
     message: Option<&String>,
     target: &Target,
+    gaps: &mut Gaps<'_>,
 ) -> Result<Plan, Refused> {
     let message = schema
         .message(message.map(String::as_str))
         .map_err(unusable)?;
     let plan = match target.fields().first().filter(|_| target.is_single) {
-        Some(column) => protobuf::compile::compile_single(&message, column.data_type()),
-        None => protobuf::compile::compile(&message, target.fields(), &|name| target.takes(name)),
+        Some(column) => protobuf::compile::compile_single(&message, column.data_type(), gaps),
+        None => {
+            protobuf::compile::compile(&message, target.fields(), &|name| target.takes(name), gaps)
+        }
     };
     plan.map(Plan::Protobuf)
 }
@@ -454,7 +531,12 @@ fn frame(value: &[u8]) -> Outcome<(u32, &[u8])> {
 
 #[cold]
 fn refusal(refused: &Refused, id: u32) -> Box<Fault> {
-    let fault = Fault::new(refused.code, format!("schema id {id}: {}", refused.message));
+    let message = format!("schema id {id}: {}", refused.message);
+    let fault = if matches!(refused.code, Code::TypeMismatch | Code::UnknownField) {
+        Fault::incompatible(refused.code, message)
+    } else {
+        Fault::new(refused.code, message)
+    };
     if refused.path.is_empty() {
         fault
     } else {

@@ -6,10 +6,12 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::Error;
 use super::builder::{Column, Data};
+use super::evolution::Policy;
 use super::format::{Failure, Format, Target};
 use super::registry::Registry;
 use super::reject::{Code, Fault};
 use super::resolve::ResolvedKey;
+use crate::config::settings::Table;
 
 /// Decodes keys.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ impl KeyDecoder {
         key: &ResolvedKey,
         column: &Field,
         registry: Option<Arc<Registry>>,
-        table: &str,
+        table: &Table,
     ) -> Result<Self, Error> {
         let (schema, is_single) =
             if let (DataType::Struct(members), true) = (column.data_type(), key.is_record()) {
@@ -37,9 +39,16 @@ impl KeyDecoder {
             schema: Arc::new(schema),
             kafka: Vec::new(),
             is_single,
+            policy: Policy::of(table),
+            timestamps: table.timestamps,
         };
-        let format = Format::new(&key.source, &target, registry, table)?;
+        let format = Format::new(&key.source, &target, registry, &table.name)?;
         Ok(KeyDecoder { format, target })
+    }
+
+    /// As the decoder of values.
+    pub(super) fn deny(&mut self, reason: &str) {
+        self.target.policy = self.target.policy.clone().denying(reason.to_owned());
     }
 
     /// Appends a key, or leaves the column uneven.

@@ -200,6 +200,8 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// A column has no room left; the record may fit after the rows so far are taken.
     pub(crate) is_full: bool,
+    /// The writer schema has what the table's columns cannot hold (`evolution.on_incompatible`).
+    pub(crate) is_incompatible: bool,
     segments: Vec<Segment>,
 }
 
@@ -217,8 +219,17 @@ impl Fault {
             code,
             message: message.into(),
             is_full: false,
+            is_incompatible: false,
             segments: Vec::new(),
         })
+    }
+
+    /// The record holds what its writer schema says and the table's columns cannot take.
+    #[cold]
+    pub(crate) fn incompatible(code: Code, message: impl Into<String>) -> Box<Fault> {
+        let mut fault = Fault::new(code, message);
+        fault.is_incompatible = true;
+        fault
     }
 
     /// A column has reached what 32-bit offsets can address.
@@ -229,6 +240,7 @@ impl Fault {
             code: Code::TooLarge,
             message,
             is_full: true,
+            is_incompatible: false,
             segments: Vec::new(),
         })
     }

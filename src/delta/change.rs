@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 
 use crate::clock::Instant;
@@ -14,7 +15,7 @@ use crate::delta::rewrite;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
-use crate::delta::{schema, watermark};
+use crate::delta::{evolve, schema, watermark};
 use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite, StagedFile};
 use crate::model::epoch::Epoch;
 use crate::model::offset::{Incarnation, TopicPartition};
@@ -171,7 +172,8 @@ impl Change<'_> {
             Change::Append { append, .. } => check_append(table, append),
             Change::Rewrite(_) => check_files(table),
             Change::Replay { replay, .. } => {
-                outbox::check_replay(replay, base).and_then(|()| check_files(table))
+                outbox::check_replay(replay, base)
+                    .and_then(|()| check_new_files(table, replay.columns.as_ref()))
             }
             Change::Publish(publication) => publication.check(base),
             Change::Begin(starts) => starts
@@ -199,7 +201,7 @@ fn check_append(table: &Table, append: &Append) -> Result<(), Refusal> {
         ));
     }
     if !append.files.is_empty() {
-        check_files(table)?;
+        check_new_files(table, append.columns.as_ref())?;
     }
     for (topic_partition, step) in steps(append) {
         let incarnation = base.shape.sources.incarnation(topic_partition);
@@ -233,6 +235,22 @@ fn check_files(table: &Table) -> Result<(), Refusal> {
     let (base, handed_out) = (&table.state, &table.handed_out);
     schema::covers(&base.shape.schema, &handed_out.shape.schema, "")
         .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))?;
+    check_partition_columns(table)
+}
+
+/// Files for a table that may be given the columns that it lacks: they come with the commit; what another instance added meanwhile is there already.
+fn check_new_files(table: &Table, columns: Option<&SchemaRef>) -> Result<(), Refusal> {
+    if columns.is_none() {
+        return check_files(table);
+    }
+    check_partition_columns(table)?;
+    evolve::growth(&table.state, columns)
+        .map(drop)
+        .map_err(|reason| Refusal::Conflict(format!("the schema changed: {reason}")))
+}
+
+fn check_partition_columns(table: &Table) -> Result<(), Refusal> {
+    let (base, handed_out) = (&table.state, &table.handed_out);
     if base.shape.metadata.partition_columns != handed_out.shape.metadata.partition_columns {
         return Err(Refusal::Conflict(
             "the table partition columns changed".to_owned(),
@@ -289,10 +307,13 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         outbox,
         mended: Vec::new(),
     });
+    let growth = append.columns.as_ref().filter(|_| !append.files.is_empty());
+    let growth = evolve::growth(base, growth)
+        .map_err(|reason| Error::Bug(format!("the schema was to fit, but {reason}")))?;
     Draft {
         info,
-        protocol: None,
-        metadata: None,
+        protocol: growth.as_ref().and_then(|growth| growth.protocol.as_ref()),
+        metadata: growth.as_ref().map(|growth| &growth.metadata),
         txns,
         files: &append.files,
     }

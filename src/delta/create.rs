@@ -186,7 +186,8 @@ fn plain(columns: &StructType) -> Result<StructType, String> {
         .map_err(|error| format!("its columns make no Delta schema ({error})"))
 }
 
-fn plain_type(kind: &DataType) -> Result<DataType, String> {
+/// The same type, its parts nullable.
+pub(crate) fn plain_type(kind: &DataType) -> Result<DataType, String> {
     Ok(match kind {
         DataType::Primitive(primitive) => DataType::Primitive(primitive.clone()),
         DataType::Array(array) => ArrayType::new(plain_type(array.element_type())?, true).into(),

@@ -18,6 +18,7 @@ use deltalake::kernel::{DataType, StructType};
 
 use crate::delta::actions::{Metadata, Protocol};
 use crate::delta::error::Error;
+use crate::delta::schema;
 
 /// The highest protocol versions there are; from these on, features are listed by name.
 const READER_VERSION_MAX: i32 = 3;
@@ -25,6 +26,8 @@ const WRITER_VERSION_MAX: i32 = 7;
 
 const DROP_FEATURE: &str =
     "drop the feature (ALTER TABLE ... DROP FEATURE) or write to a new table";
+
+const TIMESTAMP_NTZ: &str = "timestampNtz";
 
 /// Features to which an append owes nothing.
 const HONOURED: [&str; 8] = [
@@ -120,6 +123,38 @@ const REFUSED: [(&str, &str); 18] = [
 
 /// The property that lets clean-up drop txns, whether they carry a time or not.
 const FORGETS_TXNS: &str = "delta.setTransactionRetentionDuration";
+
+/// The protocol that a table needs for a schema that has grown, where it is another than it has.
+pub(crate) fn needed(has: &Protocol, schema: &StructType) -> Result<Option<Protocol>, String> {
+    let features = |features: &Option<Vec<String>>| features.clone().unwrap_or_default();
+    let (mut readers, mut writers) = (
+        features(&has.reader_features),
+        features(&has.writer_features),
+    );
+    let feature = TIMESTAMP_NTZ.to_owned();
+    if !schema::holds_timestamp_ntz(schema) || writers.contains(&feature) {
+        return Ok(None);
+    }
+    match (has.min_reader_version, has.min_writer_version) {
+        // What these versions hold has to be named from version 7 on.
+        (1, 1) => {}
+        (1, 2) => writers.extend(["appendOnly", "invariants"].map(str::to_owned)),
+        (1 | READER_VERSION_MAX, WRITER_VERSION_MAX) => {}
+        (reader, writer) => {
+            return Err(format!(
+                "a column of type timestamp_ntz needs the feature {TIMESTAMP_NTZ}, which a table of reader version {reader} and writer version {writer} does not get by itself: set delta.feature.{TIMESTAMP_NTZ} by another engine, or use value.local_timestamps: utc"
+            ));
+        }
+    }
+    readers.push(feature.clone());
+    writers.push(feature);
+    Ok(Some(Protocol {
+        min_reader_version: READER_VERSION_MAX,
+        min_writer_version: WRITER_VERSION_MAX,
+        reader_features: Some(readers),
+        writer_features: Some(writers),
+    }))
+}
 
 /// A feature that a table uses and we refuse, with what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,10 +375,50 @@ fn collect_nested(kind: &DataType, path: &str, keys: &mut BTreeMap<String, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delta::schema;
 
     const PLAIN: &str =
         r#"{"type":"struct","fields":[{"name":"id","type":"long","nullable":true,"metadata":{}}]}"#;
+
+    /// The protocol that a table of `has` needs for a timestamp_ntz column.
+    fn check_needed(has: &str, expect: Result<&str, &str>) {
+        let text = PLAIN.replace("\"long\"", "\"timestamp_ntz\"");
+        let schema = schema::parse(&text).unwrap();
+        let found = needed(&serde_json::from_str(has).unwrap(), &schema);
+        match (found, expect) {
+            (Ok(found), Ok(expect)) => {
+                assert_eq!(serde_json::to_string(&found).unwrap(), expect, "{has}")
+            }
+            (Err(found), Err(part)) => assert!(found.contains(part), "{found}"),
+            (found, expect) => panic!("{found:?} is not {expect:?}"),
+        }
+    }
+
+    #[test]
+    fn a_grown_schema_gets_the_features_that_it_needs_and_keeps_those_that_were_implied() {
+        let of = |reader, writer| {
+            format!(r#"{{"minReaderVersion":{reader},"minWriterVersion":{writer}}}"#)
+        };
+        let with = |writers: &str| {
+            format!(
+                r#"{{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["timestampNtz"],"writerFeatures":[{writers}"timestampNtz"]}}"#
+            )
+        };
+        check_needed(&of(1, 2), Ok(&with(r#""appendOnly","invariants","#)));
+        check_needed(&of(1, 1), Ok(&with("")));
+        check_needed(&with(""), Ok("null"));
+        check_needed(
+            r#"{"minReaderVersion":1,"minWriterVersion":7,"writerFeatures":["appendOnly"]}"#,
+            Ok(&with(r#""appendOnly","#)),
+        );
+        check_needed(&of(2, 5), Err("reader version 2 and writer version 5"));
+        assert_eq!(
+            needed(
+                &serde_json::from_str(&of(1, 2)).unwrap(),
+                &schema::parse(PLAIN).unwrap()
+            ),
+            Ok(None)
+        );
+    }
 
     fn judged(
         protocol: &str,

@@ -10,6 +10,7 @@ mod create;
 mod durable;
 mod entry;
 mod error;
+mod evolve;
 mod features;
 mod file_actions;
 mod file_lines;

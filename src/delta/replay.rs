@@ -165,8 +165,10 @@ async fn first_entry(
             "_last_checkpoint names it, but the log holds neither an entry nor a checkpoint",
         )),
         (None, None, None) => match log::any_data_file(store).await? {
-            // Another instance may have made the table, and begun to write, between the two looks.
-            Some(_) if log::read(store, 0).await?.is_some() => Ok(Some(0)),
+            // Others may have made the table, written to it and even cleaned up its first entries between the two looks: it is looked at anew.
+            Some(_) if !log::list(store, 0).await?.is_empty() => {
+                Err(store.damaged(0, "its log began while it was looked at"))
+            }
             Some(file) => Err(Error::NotATable {
                 location: store.url().to_string(),
                 reason: format!(

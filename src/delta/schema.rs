@@ -7,6 +7,7 @@ use deltalake::kernel::engine::arrow_conversion::{TryIntoArrow as _, TryIntoKern
 use deltalake::kernel::{DataType, PrimitiveType, StructField, StructType};
 
 use crate::delta::error::Error;
+use crate::delta::evolve;
 use crate::delta::table::Table;
 
 /// Whether rows of the `wanted` columns can be appended to the table: each has a column of the same name and type, and what only the table has is nullable.
@@ -17,6 +18,20 @@ pub fn fit(table: &Table, wanted: &Schema, partition_columns: &[String]) -> Resu
     };
     let wanted = from_arrow(wanted).map_err(misfit)?;
     covers(table.delta_schema(), &wanted, "").map_err(misfit)?;
+    same_partition_columns(table.partition_columns(), partition_columns).map_err(misfit)
+}
+
+/// As `fit`, but the table may be given the columns that it lacks.
+pub fn fit_grown(
+    table: &Table,
+    wanted: &Schema,
+    partition_columns: &[String],
+) -> Result<(), Error> {
+    let misfit = |reason: String| Error::Misfit {
+        location: table.location().to_owned(),
+        reason,
+    };
+    evolve::grown(table.delta_schema(), wanted).map_err(misfit)?;
     same_partition_columns(table.partition_columns(), partition_columns).map_err(misfit)
 }
 

@@ -17,9 +17,9 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::SchemaDescriptor;
 
 use crate::delta::ObjectReader;
-use crate::maintenance::conform::conform;
 use crate::maintenance::error::Error;
 use crate::maintenance::memory::Memory;
+use crate::writer::conform;
 
 /// Rows of one batch; encoding is fastest with large ones.
 const BATCH_ROWS_MAX: usize = 64 * 1024;

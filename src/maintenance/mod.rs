@@ -3,7 +3,6 @@
 pub mod checkpoint;
 pub mod clean_log;
 pub mod compact;
-mod conform;
 mod error;
 mod input;
 mod joined;

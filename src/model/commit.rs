@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
+
 use crate::clock::Instant;
 use crate::model::epoch::Epoch;
 use crate::model::offset::{Span, TopicPartition};
@@ -49,6 +51,8 @@ pub struct Append {
     pub advance: Advance,
     /// The files it adds.
     pub files: Vec<StagedFile>,
+    /// The columns that the files were written with, where the commit may add to the table those that it lacks.
+    pub columns: Option<SchemaRef>,
     /// The records it rejects, where they are kept.
     pub outbox: Option<Outbox>,
 }
@@ -68,6 +72,8 @@ pub struct Outbox {
 pub struct Replay {
     /// The rows.
     pub files: Vec<StagedFile>,
+    /// As for an append.
+    pub columns: Option<SchemaRef>,
     /// What is left of the files that were read: records that still are no rows.
     pub outbox: Outbox,
     /// The files that were read, as the log of the table of rejected records has them.

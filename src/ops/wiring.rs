@@ -7,7 +7,9 @@ use arrow::datatypes::Schema;
 use object_store::ObjectStore;
 
 use crate::config::Config;
-use crate::config::settings::{ErrorMode, SchemaRegistry, Storage, Table};
+use crate::config::settings::{
+    Allow, ErrorMode, Evolution, OnIncompatible, SchemaRegistry, Storage, Table,
+};
 use crate::decode::Registry;
 use crate::error::Kind;
 use crate::ops::cli::ConfigFile;
@@ -130,7 +132,21 @@ pub(super) fn check_existing(
             .iter()
             .map(|field| field.name.clone())
             .collect();
-        delta::schema::fit(&existing, columns, &partition_columns).map_err(of_table)?;
+        match table.evolution {
+            // What does not fit goes into further columns.
+            Evolution {
+                on_incompatible: OnIncompatible::NewColumn,
+                ..
+            } => {}
+            Evolution {
+                allow: Allow::AddColumns,
+                ..
+            } => delta::schema::fit_grown(&existing, columns, &partition_columns)
+                .map_err(of_table)?,
+            Evolution {
+                allow: Allow::None, ..
+            } => delta::schema::fit(&existing, columns, &partition_columns).map_err(of_table)?,
+        }
     }
     Ok(Some(existing.version()))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 
 use crate::clock::Clock;
 use crate::config::{Config, settings};
@@ -17,6 +17,7 @@ use crate::model::offset::TopicPartition;
 use crate::pipeline::beside::beside;
 use crate::pipeline::cause::{Verdict, judge_identity};
 use crate::pipeline::error::Error;
+use crate::pipeline::schemas::{Schemas, TableSchema};
 use crate::source::{Lookup, Questions, StartAt};
 use crate::writer::{self, Layout};
 
@@ -27,12 +28,10 @@ const MAPPING_VERSION: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) settings: settings::Table,
-    pub(super) layout: Arc<Layout>,
     pub(super) store: TableStore,
     /// Where rejected records go, if they are kept.
     pub(super) dlq: Option<Arc<Dlq>>,
     resolved: Arc<Resolved>,
-    columns: SchemaRef,
     registry: Option<Arc<Registry>>,
     record_bytes_max: u64,
 }
@@ -72,13 +71,24 @@ impl Dlq {
 }
 
 impl Plan {
+    /// The columns to begin with over a table that has these.
+    pub(super) fn first_schema(&self, has: &Schema, clock: &Clock) -> Result<TableSchema, String> {
+        let columns = decode::first_columns(&self.resolved, &self.settings, Some(has))
+            .map_err(|error| error.to_string())?;
+        TableSchema::new(columns, &self.settings, clock).map_err(|error| error.to_string())
+    }
+
     /// A decoder for one lane.
-    pub(super) fn decoder(&self, clock: &Clock) -> Result<Decoder, decode::Error> {
+    pub(super) fn decoder(
+        &self,
+        schema: &TableSchema,
+        clock: &Clock,
+    ) -> Result<Decoder, decode::Error> {
         Decoder::new(Setup {
             resolved: &self.resolved,
             table: &self.settings,
             record_bytes_max: self.record_bytes_max,
-            target: Arc::clone(&self.columns),
+            target: Arc::clone(&schema.columns),
             registry: self.registry.clone(),
             clock: clock.clone(),
         })
@@ -89,7 +99,7 @@ impl Plan {
         outside: &Outside,
         settings: &settings::Table,
         table: &Table,
-    ) -> Result<Plan, Error> {
+    ) -> Result<(Plan, Schemas), Error> {
         let name = || settings.name.clone();
         let (registry, asked) = (outside.registry.clone(), settings.clone());
         let resolved = blocking(move || {
@@ -99,27 +109,25 @@ impl Plan {
             })
         })
         .await?;
-        let (columns, layout, creation) =
-            lay_out(outside, settings, &resolved).map_err(|cause| Error::Writer {
-                table: name(),
-                cause,
-            })?;
+        let creation = lay_out(settings, &resolved).map_err(|cause| Error::Writer {
+            table: name(),
+            cause,
+        })?;
+        let first = fitting(outside, settings, &resolved, table, &creation)?;
         let of_table = |cause| Error::Table {
             table: name(),
             cause,
         };
-        delta::schema::fit(table, &creation.columns, &creation.partition_columns)
-            .map_err(of_table)?;
-        Ok(Plan {
+        let schemas = Schemas::new(first, table.schema(), settings, &outside.clock);
+        let plan = Plan {
             settings: settings.clone(),
-            layout: Arc::new(layout),
             store: outside.store.table(&settings.path).map_err(of_table)?,
             dlq: Dlq::plan(outside, settings)?,
             resolved: Arc::new(resolved),
-            columns,
             registry: outside.registry.clone(),
             record_bytes_max: outside.record_bytes_max,
-        })
+        };
+        Ok((plan, schemas))
     }
 
     /// Whether the table wants headers, or its rejected records do.
@@ -169,6 +177,7 @@ impl Outside {
 /// A planned table, open.
 pub(super) struct Planned {
     pub(super) plan: Plan,
+    pub(super) schemas: Schemas,
     pub(super) table: Table,
     /// Every topic partition of its topics.
     pub(super) topic_partitions: Vec<TopicPartition>,
@@ -181,11 +190,10 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         table: settings.name.clone(),
         cause,
     };
-    let (columns, layout, creation) =
-        lay_out(outside, settings, &asked.resolved).map_err(|cause| Error::Writer {
-            table: settings.name.clone(),
-            cause,
-        })?;
+    let creation = lay_out(settings, &asked.resolved).map_err(|cause| Error::Writer {
+        table: settings.name.clone(),
+        cause,
+    })?;
     let store = outside.store.table(&settings.path).map_err(table_error)?;
     let mut table = match Table::load(&store, &outside.clock)
         .await
@@ -201,8 +209,7 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         .await
         .map_err(table_error)?,
     };
-    delta::schema::fit(&table, &creation.columns, &creation.partition_columns)
-        .map_err(table_error)?;
+    let first = fitting(outside, settings, &asked.resolved, &table, &creation)?;
     let missing = asked.starts(outside, settings, Some(&table)).await?;
     if !missing.is_empty() {
         match table.begin_topics(&missing).await.map_err(table_error)? {
@@ -223,42 +230,28 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         .map_err(table_error)?;
     let plan = Plan {
         settings: settings.clone(),
-        layout: Arc::new(layout),
         store,
         dlq: Dlq::plan(outside, settings)?,
         resolved: Arc::new(asked.resolved),
-        columns,
         registry: outside.registry.clone(),
         record_bytes_max: outside.record_bytes_max,
     };
     Ok(Planned {
         plan,
+        schemas: Schemas::new(first, table.schema(), settings, &outside.clock),
         table,
         topic_partitions: asked.topic_partitions,
     })
 }
 
-/// The columns that are decoded, the files they go to, and the table they make.
-fn lay_out(
-    outside: &Outside,
-    settings: &settings::Table,
-    resolved: &Resolved,
-) -> Result<(SchemaRef, Layout, Creation), writer::Error> {
+/// The table that the config makes where there is none.
+fn lay_out(settings: &settings::Table, resolved: &Resolved) -> Result<Creation, writer::Error> {
     let mut fields = resolved.columns(settings);
-    let columns: SchemaRef = Arc::new(Schema::new(fields.clone()));
     fields.extend(writer::placement::derived_fields(
         &settings.partition_by,
-        &columns,
+        &Schema::new(fields.clone()),
     )?);
-    let coordinates =
-        ["topic", "partition", "offset"].map(|name| format!("{}{name}", settings.metadata.prefix));
-    let layout = Layout::new(
-        Arc::clone(&columns),
-        &settings.partition_by,
-        outside.clock.clone(),
-    )?
-    .always_indexing(coordinates.iter().map(String::as_str));
-    let creation = Creation {
+    Ok(Creation {
         columns: Arc::new(Schema::new(fields)),
         partition_columns: settings
             .partition_by
@@ -267,8 +260,42 @@ fn lay_out(
             .collect(),
         properties: settings.properties.clone(),
         mapping_version: MAPPING_VERSION,
+    })
+}
+
+/// The columns to begin with, which the table must have, or may be given.
+fn fitting(
+    outside: &Outside,
+    settings: &settings::Table,
+    resolved: &Resolved,
+    table: &Table,
+    creation: &Creation,
+) -> Result<TableSchema, Error> {
+    let has = table.schema();
+    let columns =
+        decode::first_columns(resolved, settings, Some(&has)).map_err(|cause| Error::Decode {
+            table: settings.name.clone(),
+            cause,
+        })?;
+    let first =
+        TableSchema::new(columns, settings, &outside.clock).map_err(|cause| Error::Writer {
+            table: settings.name.clone(),
+            cause,
+        })?;
+    let fit = match settings.evolution.allow {
+        settings::Allow::None => delta::schema::fit,
+        settings::Allow::AddColumns => delta::schema::fit_grown,
     };
-    Ok((columns, layout, creation))
+    fit(
+        table,
+        &first.layout.table_schema(),
+        &creation.partition_columns,
+    )
+    .map_err(|cause| Error::Table {
+        table: settings.name.clone(),
+        cause,
+    })?;
+    Ok(first)
 }
 
 /// What Kafka and the registry say about a table's topics.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
@@ -21,6 +22,7 @@ use crate::model::offset::{Span, TopicPartition};
 use crate::model::record::Records;
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::{Dlq, Outside, Plan};
+use crate::pipeline::schemas::{Schemas, TableSchema};
 use crate::writer::{self, Encoder};
 
 /// Rows of rejected records in memory at once.
@@ -54,6 +56,7 @@ struct Replaying<'a> {
     /// Decoders ask the registry, which blocks: only requests to the store are driven by it.
     runtime: Arc<Runtime>,
     plan: Plan,
+    schemas: Schemas,
     dlq: Arc<Dlq>,
     main: Table,
     publisher: Publisher,
@@ -69,7 +72,9 @@ struct Replaying<'a> {
 /// What one round of files became.
 struct Round {
     decoder: Decoder,
-    rows: Encoder,
+    schema: Arc<TableSchema>,
+    /// The last one is for the columns of `schema`, others for those before they grew.
+    rows: Vec<Encoder>,
     left: RejectedRows,
     left_files: Encoder,
     coordinates: BTreeMap<TopicPartition, BTreeSet<i64>>,
@@ -96,7 +101,7 @@ impl<'a> Replaying<'a> {
         let Some(main) = Table::load(&store, &outside.clock).await.map_err(failed)? else {
             return Ok(None);
         };
-        let plan = Plan::for_replay(outside, &settings, &main).await?;
+        let (plan, schemas) = Plan::for_replay(outside, &settings, &main).await?;
         let Some(dlq) = plan.dlq.clone() else {
             return Ok(None);
         };
@@ -104,6 +109,7 @@ impl<'a> Replaying<'a> {
         Ok(Some(Replaying {
             runtime: Arc::clone(runtime),
             plan,
+            schemas,
             dlq,
             main,
             publisher,
@@ -161,6 +167,7 @@ impl<'a> Replaying<'a> {
     async fn begin(&mut self) -> Result<(Vec<(String, LiveFile)>, Option<i64>), Error> {
         let refreshed = Box::pin(self.main.refresh()).await;
         refreshed.map_err(|error| self.failed(error))?;
+        self.schemas.follow(self.main.schema());
         // What an earlier replay named is taken out first, or it would be read again.
         self.publish().await?;
         let follows = self.main.last_replay();
@@ -225,16 +232,18 @@ impl<'a> Replaying<'a> {
     fn decode(&mut self, files: &[(String, LiveFile)]) -> Result<Round, Error> {
         let runtime = Arc::clone(&self.runtime);
         let table = &self.plan.settings.name;
+        let schema = self.schemas.now();
         let decoder = self
             .plan
-            .decoder(&self.clock)
+            .decoder(&schema, &self.clock)
             .map_err(|cause| Error::Decode {
                 table: table.clone(),
                 cause,
             })?;
         let mut round = Round {
             decoder,
-            rows: Encoder::new(Arc::clone(&self.plan.layout)),
+            rows: vec![Encoder::new(Arc::clone(&schema.layout))],
+            schema,
             left: RejectedRows::new(Some(u64::MAX)),
             left_files: Encoder::new(Arc::clone(&self.dlq.layout)),
             coordinates: BTreeMap::new(),
@@ -260,7 +269,7 @@ impl<'a> Replaying<'a> {
                     break;
                 };
                 let rows = rejected_rows(&batch).map_err(damaged)?;
-                round.take(rows, &self.plan, &self.clock)?;
+                round.take(rows, (&self.plan, &self.schemas), &self.clock)?;
             }
             (self.progress)(self.done.records + round.counts.records);
         }
@@ -288,7 +297,7 @@ impl<'a> Replaying<'a> {
             .await
             .map_err(failed)?;
         let left = self
-            .upload(round.left_files, &self.dlq.store)
+            .upload(vec![round.left_files], &self.dlq.store)
             .await
             .map_err(failed)?;
         let replaced = files.into_iter().map(|(key, file)| Replaced {
@@ -301,6 +310,7 @@ impl<'a> Replaying<'a> {
         let coordinates = round.coordinates.into_iter();
         let replay = Replay {
             files: rows,
+            columns: self.schemas.to_add(&round.schema),
             outbox: Outbox {
                 table: self.dlq.folder.clone(),
                 files: left,
@@ -316,17 +326,21 @@ impl<'a> Replaying<'a> {
 
     async fn upload(
         &self,
-        encoder: Encoder,
+        encoders: Vec<Encoder>,
         store: &TableStore,
     ) -> Result<Vec<StagedFile>, writer::Error> {
         let url = store.url();
         let root = (url.scheme() == "file")
             .then(|| url.to_file_path().ok())
             .flatten();
+        let mut files = Vec::new();
+        for encoder in encoders {
+            files.extend(encoder.finish()?);
+        }
         writer::upload(
             &store.objects(),
             root.as_deref(),
-            encoder.finish()?,
+            files,
             &self.clock,
             PARALLEL_UPLOADS,
         )
@@ -336,7 +350,12 @@ impl<'a> Replaying<'a> {
 
 impl Round {
     /// Decodes rejected records; what is no row now stays a rejected record.
-    fn take(&mut self, rows: Vec<RejectedRow>, plan: &Plan, clock: &Clock) -> Result<(), Error> {
+    fn take(
+        &mut self,
+        rows: Vec<RejectedRow>,
+        (plan, schemas): (&Plan, &Schemas),
+        clock: &Clock,
+    ) -> Result<(), Error> {
         let mut by_place: BTreeMap<TopicPartition, Vec<RejectedRow>> = BTreeMap::new();
         for row in rows {
             self.counts.records += 1;
@@ -365,7 +384,7 @@ impl Round {
         }
         for (topic_partition, mut rows) in by_place {
             rows.sort_by_key(|row| row.offset);
-            self.decode(&topic_partition, &rows, plan, clock)?;
+            self.decode(&topic_partition, &rows, (plan, schemas), clock)?;
         }
         Ok(())
     }
@@ -374,7 +393,7 @@ impl Round {
         &mut self,
         topic_partition: &TopicPartition,
         rows: &[RejectedRow],
-        plan: &Plan,
+        (plan, schemas): (&Plan, &Schemas),
         clock: &Clock,
     ) -> Result<(), Error> {
         let table = &plan.settings.name;
@@ -390,7 +409,8 @@ impl Round {
                     cause,
                 });
             }
-            if appended.taken == from && self.decoder.rows() == 0 {
+            let is_growing = appended.wished.is_some();
+            if appended.taken == from && self.decoder.rows() == 0 && !is_growing {
                 return Err(Error::Bug(format!(
                     "the decoder does not get past {topic_partition} at record {from} of a replay"
                 )));
@@ -403,6 +423,9 @@ impl Round {
             );
             if appended.taken < records.len() {
                 self.cut(plan)?;
+            }
+            if let Some(wished) = appended.wished {
+                self.grow(&wished, (plan, schemas), clock)?;
             }
             from = appended.taken;
         }
@@ -429,6 +452,31 @@ impl Round {
         Ok(())
     }
 
+    /// Goes on with the columns that the next record needs, or without them.
+    fn grow(
+        &mut self,
+        wished: &Schema,
+        (plan, schemas): (&Plan, &Schemas),
+        clock: &Clock,
+    ) -> Result<(), Error> {
+        match schemas.grow(wished) {
+            Ok(grown) if grown.columns != self.schema.columns => {
+                let decoder = plan.decoder(&grown, clock);
+                self.decoder = decoder.map_err(|cause| Error::Decode {
+                    table: plan.settings.name.clone(),
+                    cause,
+                })?;
+                self.rows.push(Encoder::new(Arc::clone(&grown.layout)));
+                self.schema = grown;
+            }
+            Ok(_) => self
+                .decoder
+                .deny("the columns did not grow by what was wished for"),
+            Err(reason) => self.decoder.deny(&reason),
+        }
+        Ok(())
+    }
+
     fn leave(&mut self, row: &RejectedRow, plan: &Plan) -> Result<(), Error> {
         self.left.push_row(row);
         self.cut_left(plan, 8 << 20)
@@ -443,7 +491,11 @@ impl Round {
             table: plan.settings.name.clone(),
             cause,
         })?;
-        self.rows.write(&batch).map_err(|cause| Error::Writer {
+        let written = match self.rows.last_mut() {
+            Some(rows) => rows.write(&batch),
+            None => Err(writer::Error::Failed),
+        };
+        written.map_err(|cause| Error::Writer {
             table: plan.settings.name.clone(),
             cause,
         })

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::buffer::RejectRate;
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
+use crate::delta::Table;
 use crate::metrics::TableMetrics;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::plan::Plan;
+use crate::pipeline::schemas::Schemas;
 
 /// Shared by everyone who works on one table.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Share {
     pub(super) counters: TableMetrics,
     /// What all tables hold, for the choice of whose buffer is flushed for memory.
     pub(super) ledger: Ledger,
+    /// The columns that lanes decode into.
+    pub(super) schemas: Schemas,
     lanes: Vec<Mutex<LaneState>>,
     /// Offsets by the table, as of the last commit or refresh.
     committed: Mutex<BTreeMap<TopicPartition, i64>>,
@@ -72,10 +76,17 @@ impl Ledger {
 }
 
 impl Share {
-    pub(super) fn new(plan: Plan, lanes: usize, counters: TableMetrics, ledger: Ledger) -> Share {
+    pub(super) fn new(
+        plan: Plan,
+        schemas: Schemas,
+        lanes: usize,
+        counters: TableMetrics,
+        ledger: Ledger,
+    ) -> Share {
         Share {
             reject_rate: Mutex::new(RejectRate::new(plan.settings.errors.suspend_above)),
             plan,
+            schemas,
             wake: Notify::new(),
             counters,
             ledger,
@@ -92,6 +103,14 @@ impl Share {
     /// The table's name, for messages.
     pub(super) fn name(&self) -> &str {
         &self.plan.settings.name
+    }
+
+    /// Begins again from what the table has, under a new epoch.
+    pub(super) fn begin_schemas(&self, table: &Table, clock: &Clock) -> Result<(), String> {
+        let has = table.schema();
+        let first = self.plan.first_schema(&has, clock)?;
+        self.schemas.restart(first, has);
+        Ok(())
     }
 
     /// Replaces where a lane stands.

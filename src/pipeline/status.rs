@@ -46,8 +46,17 @@ pub enum TableState {
     Starting,
     /// Taking records, or ready to.
     Running,
+    /// Resting until a person lets it go on; it holds its topic partitions.
+    Paused,
     /// Stopped until a person acts; the reason is a sentence.
     Suspended(String),
+}
+
+impl TableState {
+    /// Whether a person must act.
+    pub fn is_suspended(&self) -> bool {
+        matches!(self, TableState::Suspended(_))
+    }
 }
 
 /// One table's picture.
@@ -167,6 +176,7 @@ fn readiness(inner: &Inner) -> Result<(), String> {
         }
         TableState::Starting => Some(format!("table `{}` is not open yet", table.name)),
         TableState::Running => None,
+        TableState::Paused => Some(format!("table `{}` was told to rest", table.name)),
     });
     suspended.map_or(Ok(()), Err)
 }

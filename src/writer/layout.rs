@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -13,6 +13,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::clock::Clock;
 use crate::config::settings::PartitionField;
+use crate::writer::conform::conform;
 use crate::writer::placement::{self, Part, Placed, Value};
 use crate::writer::stats::Indexed;
 use crate::writer::{Error, encodings, stats};
@@ -140,6 +141,11 @@ impl Layout {
         )
     }
 
+    /// The columns of the batches.
+    pub fn columns(&self) -> &SchemaRef {
+        &self.columns
+    }
+
     /// The columns of the data files: no partition column among them.
     pub fn file_schema(&self) -> &SchemaRef {
         &self.file_schema
@@ -156,15 +162,27 @@ impl Layout {
     }
 
     pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<Part>, Error> {
-        if batch.schema_ref().fields() != self.columns.fields() {
-            return Err(Error::BatchSchema {
-                found: names(batch.schema_ref()),
-                expected: names(&self.columns),
-            });
-        }
-        let (parts, empties) = placement::split(&self.fields, &self.file_columns, batch)?;
+        let padded = if batch.schema_ref().fields() == self.columns.fields() {
+            None
+        } else {
+            Some(self.pad(batch)?)
+        };
+        let rows = padded.as_ref().unwrap_or(batch);
+        let (parts, empties) = placement::split(&self.fields, &self.file_columns, rows)?;
         self.empty_values.fetch_add(empties, Ordering::Relaxed);
         Ok(parts)
+    }
+
+    /// Rows that were decoded before the columns grew: null in what is new.
+    fn pad(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
+        let misfit = || Error::BatchSchema {
+            found: names(batch.schema_ref()),
+            expected: names(&self.columns),
+        };
+        if !holds(self.columns.fields(), batch.schema_ref().fields()) {
+            return Err(misfit());
+        }
+        conform(batch, &self.columns).map_err(|_| misfit())
     }
 
     /// A path that no file ever had and none will have again (FILE-1).
@@ -219,6 +237,26 @@ pub(crate) fn properties() -> WriterProperties {
             env!("CARGO_PKG_VERSION").to_owned(),
         )]))
         .build()
+}
+
+/// Whether all of `fields`, at any depth, are among those of `grown`, with their types.
+fn holds(grown: &Fields, fields: &Fields) -> bool {
+    let holds_one = |field: &FieldRef| {
+        let found = grown.iter().find(|other| other.name() == field.name());
+        found.is_some_and(|found| holds_type(found.data_type(), field.data_type()))
+    };
+    fields.iter().all(holds_one)
+}
+
+fn holds_type(grown: &DataType, of: &DataType) -> bool {
+    match (grown, of) {
+        (DataType::Struct(grown), DataType::Struct(of)) => holds(grown, of),
+        (DataType::List(grown), DataType::List(of))
+        | (DataType::Map(grown, _), DataType::Map(of, _)) => {
+            holds_type(grown.data_type(), of.data_type())
+        }
+        (grown, of) => grown == of,
+    }
 }
 
 fn names(schema: &Schema) -> String {

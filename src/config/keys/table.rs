@@ -39,6 +39,19 @@ const UNKNOWN_FIELDS: &[Choice] = &[
     word("ignore", "The field is left out and counted."),
 ];
 
+const ALLOW_LOSSY: &[Choice] = &[
+    word("true", "Nanoseconds are cut to microseconds, downwards."),
+    word("false", "The schema is refused."),
+];
+
+const LOCAL_TIMESTAMPS: &[Choice] = &[
+    word("utc", "timestamp: the local time is taken for one in UTC."),
+    word(
+        "ntz",
+        "timestamp_ntz: a time without a zone. The table gets the Delta feature timestampNtz, which readers must know.",
+    ),
+];
+
 const KEY_FORMATS: &[Choice] = &[
     word("none", "The key is not decoded."),
     word("binary", "As bytes."),
@@ -98,7 +111,10 @@ const YES_OR_NO: &[Choice] = &[word("true", "Kept."), word("false", "Left out.")
 
 const EVOLUTION: &[Choice] = &[
     word("none", "The table's columns stay as they were created."),
-    later("add_columns", "New fields become columns.", "use `none`"),
+    word(
+        "add_columns",
+        "New fields become columns, at any depth, in the same commit as the first rows that need them.",
+    ),
 ];
 
 const ON_INCOMPATIBLE: &[Choice] = &[
@@ -106,15 +122,13 @@ const ON_INCOMPATIBLE: &[Choice] = &[
         "reject",
         "The record is rejected, and `errors.mode` decides.",
     ),
-    later(
+    word(
         "suspend",
-        "The table stops.",
-        "use `reject` with `errors.mode: suspend`",
+        "The table stops before it, whatever `errors.mode` says.",
     ),
-    later(
+    word(
         "new_column",
-        "The value goes into a further column.",
-        "use `reject`",
+        "The value goes into a further column named by field and type, such as `amount__string`; needs `allow: add_columns`.",
     ),
 ];
 
@@ -186,12 +200,9 @@ pub(super) const KEYS: &[Key] = &[
     .example("shop.Order"),
     Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Absent, "For json and json_schema: what a field without a column does; `rescue` where it is left out.")
         .example("rescue"),
-    Key::new("tables[].value.allow_lossy", Kind::Later("true or false"), Default::Absent, "Whether nanoseconds may be cut to microseconds.")
-        .example("true")
-        .not_yet("remove it, and write timestamps in micro- or milliseconds"),
-    Key::new("tables[].value.local_timestamps", Kind::Later("`utc` or `ntz`"), Default::Absent, "What Avro's `local-timestamp-*` become.")
-        .example("utc")
-        .not_yet("remove it, and write `timestamp-micros` or `timestamp-millis`"),
+    Key::new("tables[].value.allow_lossy", Kind::Choice(ALLOW_LOSSY), Default::Value("false"), "For avro: whether `timestamp-nanos` and `local-timestamp-nanos`, in values and keys, may lose their last three digits."),
+    Key::new("tables[].value.local_timestamps", Kind::Choice(LOCAL_TIMESTAMPS), Default::Absent, "For avro: what `local-timestamp-*` become, in values and keys; left out, a schema with them is refused.")
+        .example("ntz"),
     Key::new("tables[].key", Kind::Section, Default::Implied("the defaults below"), "How keys are decoded."),
     Key::new(
         "tables[].key.format",
@@ -286,8 +297,8 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("tables[].errors.suspend_above.window", Kind::Duration(1_000, DAY_MS), Default::Value("1m"), "How long records are counted together."),
     Key::new("tables[].errors.suspend_above.min_records", Kind::Integer(1, 1_000_000_000), Default::Value("100"), "Fewer records within `window` suspend nothing."),
     Key::new("tables[].evolution", Kind::Section, Default::Implied("the defaults below"), "How the table follows its source."),
-    Key::new("tables[].evolution.allow", Kind::Choice(EVOLUTION), Default::Value("none"), "What may change by itself; the default becomes `add_columns` when that is built."),
-    Key::new("tables[].evolution.on_incompatible", Kind::Choice(ON_INCOMPATIBLE), Default::Value("reject"), "What a record does that the table's columns cannot hold."),
+    Key::new("tables[].evolution.allow", Kind::Choice(EVOLUTION), Default::Value("add_columns"), "What may change by itself. A field that is gone leaves its column, null; anything else than new fields is incompatible."),
+    Key::new("tables[].evolution.on_incompatible", Kind::Choice(ON_INCOMPATIBLE), Default::Value("reject"), "What a record does whose writer schema put a value into it that the table's columns cannot hold."),
     Key::new("tables[].on_source_change", Kind::Choice(ON_SOURCE_CHANGE), Default::Value("suspend"), "What happens when a topic was recreated or the cluster is another."),
     Key::new("tables[].on_lost_offsets", Kind::Choice(ON_LOST_OFFSETS), Default::Value("suspend"), "What happens when records were deleted before they were read, or when a log was truncated."),
     Key::new("tables[].write_mode", Kind::Choice(WRITE_MODES), Default::Value("append"), "How rows are written."),

@@ -8,8 +8,8 @@ use crate::config::resolve::value::Key;
 use crate::config::resolve::{complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    ErrorMode, Errors, Flush, Maintenance, Metadata, MetadataColumn, OnChange, PartitionField,
-    Start, SuspendAbove, Table, Tombstones,
+    Allow, ErrorMode, Errors, Evolution, Flush, Maintenance, Metadata, MetadataColumn, OnChange,
+    OnIncompatible, PartitionField, Start, SuspendAbove, Table, Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -35,6 +35,7 @@ pub(super) fn resolve(
     let properties = properties::resolve(section, findings);
     let flush = flush(section);
     let start = start(section);
+    let timestamps = value::timestamps(section);
     let tombstones = match section.word("tombstones") {
         Some("skip") => Some(Tombstones::Skip),
         Some("null_row") => Some(Tombstones::NullRow),
@@ -42,6 +43,7 @@ pub(super) fn resolve(
         _ => None,
     };
     let errors = errors(section, name.as_deref(), findings);
+    let evolution = evolution(section, findings);
     let on_change = |key: &str| match section.word(key) {
         Some("continue") => Some(OnChange::Continue),
         Some("suspend") => Some(OnChange::Suspend),
@@ -58,6 +60,7 @@ pub(super) fn resolve(
             Key::None | Key::Binary => None,
             Key::Decoded(value) => Some(value),
         },
+        timestamps: timestamps?,
         start: start?,
         target_lag: section.duration("target_lag")?,
         flush: flush?,
@@ -65,6 +68,7 @@ pub(super) fn resolve(
         metadata: metadata?,
         tombstones: tombstones?,
         errors: errors?,
+        evolution: evolution?,
         properties: properties?,
         checkpoint_every_commits: section.number("maintenance.checkpoint_every_commits"),
         sort_by: section
@@ -198,6 +202,30 @@ fn flush(section: &Section) -> Option<Flush> {
     Some(Flush {
         file_size_bytes: section.number("flush.file_size")?,
         rows: section.number("flush.rows")?,
+    })
+}
+
+fn evolution(section: &Section, findings: &mut Findings) -> Option<Evolution> {
+    let allow = match section.word("evolution.allow")? {
+        "none" => Allow::None,
+        "add_columns" => Allow::AddColumns,
+        _ => return None,
+    };
+    let on_incompatible = match section.word("evolution.on_incompatible")? {
+        "reject" => OnIncompatible::Reject,
+        "suspend" => OnIncompatible::Suspend,
+        "new_column" => OnIncompatible::NewColumn,
+        _ => return None,
+    };
+    if (allow, on_incompatible) == (Allow::None, OnIncompatible::NewColumn) {
+        let entry = section.entry("evolution.on_incompatible")?;
+        let message = "`new_column` adds columns, which `evolution.allow: none` forbids; write `allow: add_columns`, or `reject`";
+        findings.say(entry.place, &entry.path, message.to_owned());
+        return None;
+    }
+    Some(Evolution {
+        allow,
+        on_incompatible,
     })
 }
 

@@ -7,7 +7,9 @@ use crate::config::problem::Findings;
 use crate::config::resolve::complain;
 use crate::config::resolve::table::{Context, expand};
 use crate::config::section::{Entry, Origin, Section};
-use crate::config::settings::{JsonSchemaSource, UnknownFields, Value};
+use crate::config::settings::{
+    JsonSchemaSource, LocalTimestamps, Nanos, Timestamps, UnknownFields, Value,
+};
 
 pub(super) fn resolve(
     table: &Section,
@@ -35,6 +37,21 @@ pub(super) fn resolve(
         "string" => Some(Value::Text),
         _ => None,
     }
+}
+
+/// What Avro's timestamps become that no column holds as they are.
+pub(super) fn timestamps(table: &Section) -> Option<Timestamps> {
+    let section = table.section("value")?;
+    let nanos = match section.word("allow_lossy")? {
+        "true" => Nanos::Cut,
+        _ => Nanos::Refused,
+    };
+    let local = match section.word("local_timestamps") {
+        Some("utc") => LocalTimestamps::Utc,
+        Some("ntz") => LocalTimestamps::Ntz,
+        _ => LocalTimestamps::Refused,
+    };
+    Some(Timestamps { nanos, local })
 }
 
 /// How keys become the column of the key.
@@ -137,6 +154,12 @@ const KEYS_OF_FORMATS: &[(&str, &[&str], &str)] = &[
         &["json", "json_schema"],
         "is for json; a value of another format has no fields without a name in its schema, so remove it",
     ),
+    (
+        "local_timestamps",
+        &["avro"],
+        "is for avro; other formats have no timestamps without a zone, so remove it",
+    ),
+    ("allow_lossy", &["avro"], "is for avro; remove it"),
     (
         "framing",
         &["avro", "json", "json_schema", "protobuf"],

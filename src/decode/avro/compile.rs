@@ -6,11 +6,12 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef, Fields};
 
 use super::cursor::Items;
-use super::schema::{Field, FixedKind, NamedKind, Node, Schema};
+use super::schema::{Field, FixedKind, NamedKind, Node, Schema, Unit};
 use crate::decode::builder::map_value;
+use crate::decode::evolution::{Gaps, further_name};
 use crate::decode::reject::Code;
 use crate::decode::types::avro::{DURATION, Union, union};
-use crate::decode::types::{COLUMNS_MAX, DEPTH_MAX, width};
+use crate::decode::types::{self, COLUMNS_MAX, DEPTH_MAX, Refusal, width};
 
 /// The steps for a whole value.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct RecordField {
 pub(crate) enum Step {
     /// No byte; a null.
     Null,
+    /// No byte, and no column.
+    Nothing,
     Boolean,
     IntToInt,
     IntToLong,
@@ -66,6 +69,8 @@ pub(crate) enum Step {
     IntMillisToMicros,
     /// timestamp-millis
     LongMillisToMicros,
+    /// timestamp-nanos, cut
+    LongNanosToMicros,
     Text,
     Bytes,
     Fixed(usize),
@@ -85,6 +90,8 @@ pub(crate) enum Step {
     Json(Arc<Schema>, usize),
     /// The value fits no column.
     Refuse(Code, String),
+    /// The field has no column: its value must be null, where it has this branch for it.
+    Unplaced(Option<usize>, String),
 }
 
 /// What a branch of a union does to the union's column.
@@ -114,6 +121,7 @@ pub(crate) fn compile(
     schema: &Arc<Schema>,
     columns: &Fields,
     is_record: &dyn Fn(&str) -> bool,
+    gaps: &mut Gaps<'_>,
 ) -> Result<Plan, Refused> {
     let Node::Named(place) = schema.root else {
         return Err(refused(
@@ -131,6 +139,7 @@ pub(crate) fn compile(
     };
     let mut compiler = Compiler {
         schema,
+        gaps,
         open: vec![place],
         path: Vec::new(),
         depth: 0,
@@ -141,9 +150,14 @@ pub(crate) fn compile(
 }
 
 /// Compiles `schema`, whose root is no record, against one column.
-pub(crate) fn compile_single(schema: &Arc<Schema>, column: &DataType) -> Result<Plan, Refused> {
+pub(crate) fn compile_single(
+    schema: &Arc<Schema>,
+    column: &DataType,
+    gaps: &mut Gaps<'_>,
+) -> Result<Plan, Refused> {
     let mut compiler = Compiler {
         schema,
+        gaps,
         open: Vec::new(),
         path: Vec::new(),
         depth: 0,
@@ -160,15 +174,24 @@ fn refused(code: Code, path: &str, message: &str) -> Refused {
     }
 }
 
-struct Compiler<'a> {
+struct Compiler<'a, 'g> {
     schema: &'a Arc<Schema>,
+    gaps: &'a mut Gaps<'g>,
     open: Vec<usize>,
     path: Vec<String>,
     depth: usize,
     steps: usize,
 }
 
-impl Compiler<'_> {
+/// What a compiler goes back to when a field cannot be compiled.
+struct Mark {
+    path: usize,
+    open: usize,
+    depth: usize,
+    wishes: usize,
+}
+
+impl Compiler<'_, '_> {
     fn refuse(&self, code: Code, message: String) -> Refused {
         Refused {
             code,
@@ -177,12 +200,34 @@ impl Compiler<'_> {
         }
     }
 
-    fn mismatch<T>(&self, node: &Node, target: &DataType) -> Result<T, Refused> {
+    /// What does not fit its column costs its field, where a further column may take it, else only the records that hold it.
+    fn mismatch(&self, node: &Node, target: &DataType) -> Result<Step, Refused> {
         let written = self.schema.type_name(node);
-        let message = format!(
-            "the writer schema has `{written}` where the column is {target}; evolution of columns is not built yet"
-        );
-        Err(self.refuse(Code::TypeMismatch, message))
+        let message = format!("the writer schema has `{written}` where the column is {target}");
+        if self.gaps.is_strict() {
+            return Err(self.refuse(Code::TypeMismatch, message));
+        }
+        Ok(Step::Refuse(Code::TypeMismatch, message))
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            path: self.path.len(),
+            open: self.open.len(),
+            depth: self.depth,
+            wishes: self.gaps.mark(),
+        }
+    }
+
+    fn rewind(&mut self, mark: &Mark) {
+        self.path.truncate(mark.path);
+        self.open.truncate(mark.open);
+        self.depth = mark.depth;
+        self.gaps.rewind(mark.wishes);
+    }
+
+    fn data_type(&self, node: &Node) -> Result<DataType, Refusal> {
+        types::avro::data_type(self.schema, &self.open, node)
     }
 
     fn record(
@@ -195,28 +240,17 @@ impl Compiler<'_> {
         let mut is_absent = vec![true; columns.len()];
         for member in members {
             self.path.push(member.name.clone());
-            let found = columns
-                .iter()
-                .position(|column| *column.name() == member.name)
-                .filter(|_| takes(&member.name));
-            let Some((place, column)) = found.and_then(|place| Some((place, columns.get(place)?)))
-            else {
-                let message = format!(
-                    "the writer schema has the field `{}`, the table has no such column; evolution is not built yet",
-                    member.name
-                );
-                return Err(self.refuse(Code::UnknownField, message));
-            };
-            let step = self.step(&member.node, column.data_type())?;
-            fields.push(RecordField {
-                name: member.name.clone(),
-                column: place,
-                step,
-            });
-            if let Some(absent) = is_absent.get_mut(place) {
+            let (place, step) = self.member(member, columns, takes)?;
+            self.path.pop();
+            if let Some(absent) = place.and_then(|place| is_absent.get_mut(place)) {
                 *absent = false;
             }
-            self.path.pop();
+            fields.push(RecordField {
+                name: member.name.clone(),
+                // Without a column the step leaves any column as it is.
+                column: place.unwrap_or(0),
+                step,
+            });
         }
         let absent = columns.iter().enumerate().zip(is_absent);
         let absent = absent.filter(|((_, column), is_absent)| *is_absent && takes(column.name()));
@@ -224,6 +258,64 @@ impl Compiler<'_> {
             fields,
             absent: absent.map(|((place, _), _)| place).collect(),
         })
+    }
+
+    /// The place of a field's column, and what to do.
+    fn member(
+        &mut self,
+        member: &Field,
+        columns: &Fields,
+        takes: &dyn Fn(&str) -> bool,
+    ) -> Result<(Option<usize>, Step), Refused> {
+        let find = |name: &str| {
+            let mut places = columns.iter().enumerate();
+            places.find(|(_, column)| *column.name() == name && takes(name))
+        };
+        let Some((place, column)) = find(&member.name) else {
+            let wished = self.data_type(&member.node);
+            return Ok((None, self.missing(member, &member.name, wished)));
+        };
+        let mark = self.mark();
+        let conflict = match self.step(&member.node, column.data_type()) {
+            Ok(step) => {
+                self.gaps.under(mark.wishes, column.name());
+                return Ok((Some(place), step));
+            }
+            Err(conflict) if self.gaps.has_further() => conflict,
+            Err(conflict) => return Err(conflict),
+        };
+        self.rewind(&mark);
+        let refuse = |conflict: Refused| Step::Refuse(conflict.code, conflict.message);
+        let wished = match self.data_type(&member.node) {
+            Ok(wished) => wished,
+            Err(_) => return Ok((Some(place), refuse(conflict))),
+        };
+        let name = further_name(&member.name, &wished);
+        let Some((further, column)) = find(&name) else {
+            return Ok((None, self.missing(member, &name, Ok(wished))));
+        };
+        let was_lenient = self.gaps.lenient();
+        let step = self.step(&member.node, column.data_type());
+        self.gaps.restore(was_lenient);
+        self.gaps.under(mark.wishes, column.name());
+        Ok((Some(further), step?))
+    }
+
+    /// Asks for a column; without it, only null is a value.
+    fn missing(&mut self, member: &Field, name: &str, wished: Result<DataType, Refusal>) -> Step {
+        let Err(reason) = self.gaps.add(name, wished) else {
+            return Step::Unplaced(None, String::new());
+        };
+        if member.node == Node::Null {
+            return Step::Nothing;
+        }
+        let null_branch = if let Node::Union(branches) = &member.node {
+            branches.iter().position(|branch| *branch == Node::Null)
+        } else {
+            None
+        };
+        let message = format!("the table has no column `{name}` for the field: {reason}");
+        Step::Unplaced(null_branch, message)
     }
 
     fn step(&mut self, node: &Node, target: &DataType) -> Result<Step, Refused> {
@@ -242,7 +334,7 @@ impl Compiler<'_> {
 
     fn step_within(&mut self, node: &Node, target: &DataType) -> Result<Step, Refused> {
         let step = match (node, target) {
-            (Node::Null, DataType::Boolean) => Step::Null,
+            (Node::Null, _) => Step::Null,
             (Node::Boolean, DataType::Boolean) => Step::Boolean,
             (Node::Int, DataType::Int32) | (Node::Date, DataType::Date32) => Step::IntToInt,
             (Node::Int, DataType::Int64) => Step::IntToLong,
@@ -256,6 +348,17 @@ impl Compiler<'_> {
             (Node::TimeMillis, DataType::Int64) => Step::IntMillisToMicros,
             (Node::TimestampMillis, DataType::Timestamp(_, Some(_))) => Step::LongMillisToMicros,
             (Node::TimestampMicros, DataType::Timestamp(_, Some(_))) => Step::LongToLong,
+            (Node::TimestampNanos | Node::LocalTimestamp(_), DataType::Timestamp(_, _))
+                if self.data_type(node).as_ref() == Ok(target) =>
+            {
+                if let Node::LocalTimestamp(Unit::Millis) = node {
+                    Step::LongMillisToMicros
+                } else if let Node::LocalTimestamp(Unit::Micros) = node {
+                    Step::LongToLong
+                } else {
+                    Step::LongNanosToMicros
+                }
+            }
             (Node::String | Node::Uuid, DataType::Utf8) => Step::Text,
             (Node::Bytes, DataType::Binary) => Step::Bytes,
             (Node::Decimal(_, scale), DataType::Decimal128(precision, to_scale)) => {
@@ -296,6 +399,11 @@ impl Compiler<'_> {
         if let (Union::Members(members), DataType::Struct(fields)) = (&shape, target) {
             return self.members(branches, members, fields);
         }
+        if let (Union::One(node), DataType::Struct(fields)) = (&shape, target)
+            && let Some(member) = self.member_of_old(node, fields)
+        {
+            return self.members(branches, &[(member, node)], fields);
+        }
         if let (Union::One(node), [first, _]) = (&shape, branches) {
             let null_branch = u8::from(*first != Node::Null);
             return Ok(Step::Nullable(
@@ -303,10 +411,10 @@ impl Compiler<'_> {
                 Box::new(self.step(node, target)?),
             ));
         }
-        if shape == Union::Null && *target != DataType::Boolean {
-            return self.mismatch(&Node::Null, target);
-        }
         let is_members = matches!(shape, Union::Members(_));
+        if is_members && self.gaps.has_further() {
+            return self.mismatch(&Node::Union(branches.to_vec()), target);
+        }
         let mut compiled = Vec::with_capacity(branches.len());
         for branch in branches {
             compiled.push(if *branch == Node::Null {
@@ -320,13 +428,29 @@ impl Compiler<'_> {
         Ok(Step::Union(compiled))
     }
 
+    /// The member for the one type that is left of a union whose branches the column was made for.
+    fn member_of_old(&self, node: &Node, fields: &Fields) -> Option<String> {
+        let has = |name: &str| fields.iter().any(|field| field.name() == name);
+        let named = node.place().and_then(|place| self.schema.named(place));
+        let is_itself = match named.map(|named| &named.kind) {
+            Some(NamedKind::Record(own)) => own.iter().any(|own| has(&own.name)),
+            Some(NamedKind::Fixed(_, FixedKind::Duration)) => is_duration(fields),
+            Some(_) | None => false,
+        };
+        let name = self.schema.type_name(node);
+        (has(name) && !is_itself).then(|| name.to_owned())
+    }
+
     /// Branches of a union that has grown since the column was made: only the records that hold one that does not fit are rejected.
     fn step_or_refusal(&mut self, node: &Node, target: &DataType) -> Step {
-        let (path, depth) = (self.path.len(), self.depth);
+        let mark = self.mark();
+        let was_lenient = self.gaps.lenient();
         let step = self.step(node, target);
-        self.path.truncate(path);
-        self.depth = depth;
-        step.unwrap_or_else(|refused| Step::Refuse(refused.code, refused.message))
+        self.gaps.restore(was_lenient);
+        step.unwrap_or_else(|refused| {
+            self.rewind(&mark);
+            Step::Refuse(refused.code, refused.message)
+        })
     }
 
     fn members(
@@ -345,14 +469,18 @@ impl Compiler<'_> {
             let place = fields.iter().position(|field| field.name() == name);
             let Some((place, field)) = place.and_then(|place| Some((place, fields.get(place)?)))
             else {
+                let wished = self.data_type(branch);
+                let reason = self.gaps.add(name, wished).err().unwrap_or_default();
                 let message = format!(
-                    "the union has the branch `{name}`, the column has no such member; evolution is not built yet"
+                    "the union has the branch `{name}`, the column has no such member: {reason}"
                 );
                 compiled.push(Branch::Same(Step::Refuse(Code::UnknownField, message)));
                 self.path.pop();
                 continue;
             };
+            let mark = self.gaps.mark();
             let step = self.step_or_refusal(branch, field.data_type());
+            self.gaps.under(mark, name);
             compiled.push(Branch::Member(place, name.clone(), step));
             self.path.pop();
         }

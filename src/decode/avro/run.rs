@@ -87,6 +87,7 @@ fn other_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Out
 fn rare_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
     match (step, &mut column.data) {
         (Step::Null, _) => return column.push_null(),
+        (Step::Nothing, _) => {}
         (Step::IntToLong, Data::Long(column)) => column.push(i64::from(cursor.int()?)),
         (Step::IntToDouble, Data::Double(column)) => column.push(f64::from(cursor.int()?)),
         (Step::LongToInt, Data::Int(column)) => column.push(narrowed(cursor.long()?)?),
@@ -95,6 +96,9 @@ fn rare_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outc
         (Step::FloatToDouble, Data::Double(column)) => column.push(f64::from(cursor.float()?)),
         (Step::IntMillisToMicros, Data::Long(column)) => {
             column.push(i64::from(cursor.int()?) * 1000)
+        }
+        (Step::LongNanosToMicros, Data::Long(column)) => {
+            column.push(cursor.long()?.div_euclid(1000));
         }
         (Step::UuidOfBytes, Data::Text(column)) => {
             let mut buffer = uuid::Uuid::encode_buffer();
@@ -115,7 +119,18 @@ fn rare_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outc
             text::write(schema, *place, cursor, column.open())?;
             column.end()?;
         }
-        (Step::Refuse(code, message), _) => return Err(Fault::new(*code, message.clone())),
+        (Step::Refuse(code, message), _) => {
+            return Err(Fault::incompatible(*code, message.clone()));
+        }
+        (Step::Unplaced(null_branch, message), _) => {
+            let is_null = match null_branch.and_then(|branch| i64::try_from(branch).ok()) {
+                Some(branch) => cursor.long()? == branch,
+                None => false,
+            };
+            if !is_null {
+                return Err(Fault::incompatible(Code::UnknownField, message.clone()));
+            }
+        }
         (_, _) => return Err(uneven()),
     }
     Ok(())

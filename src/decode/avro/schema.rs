@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use crate::config::settings::Timestamps;
+
 /// How deep types may nest; a named type counts where it is defined.
 const DEPTH_MAX: usize = 128;
 
@@ -14,6 +16,8 @@ const DEPTH_MAX: usize = 128;
 #[derive(Debug, Clone)]
 pub(crate) struct Schema {
     pub(crate) root: Node,
+    /// What becomes of timestamps that no column holds as they are.
+    pub(crate) timestamps: Timestamps,
     named: Vec<Named>,
     /// The fewest bytes that a value of each named type takes.
     bytes_min: Vec<usize>,
@@ -38,8 +42,9 @@ pub(crate) enum Node {
     TimeMicros,
     TimestampMillis,
     TimestampMicros,
-    /// A logical type that no column type holds without loss.
-    Refused(Refused),
+    TimestampNanos,
+    /// Without a zone.
+    LocalTimestamp(Unit),
     Array(Box<Node>),
     Map(Box<Node>),
     Union(Vec<Node>),
@@ -57,11 +62,12 @@ impl Node {
     }
 }
 
-/// Logical types of `long` that are refused.
+/// What a time counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
-    TimestampNanos,
-    LocalTimestamp,
+pub(crate) enum Unit {
+    Millis,
+    Micros,
+    Nanos,
 }
 
 /// A type that has a name.
@@ -111,6 +117,7 @@ impl Schema {
         let root = parser.parse_text(text)?;
         let mut schema = Schema {
             root,
+            timestamps: Timestamps::default(),
             named: parser.named,
             bytes_min: Vec::new(),
         };
@@ -123,6 +130,14 @@ impl Schema {
             .map(|bytes| bytes.unwrap_or(0))
             .collect();
         Ok(schema)
+    }
+
+    /// The same schema, of whose timestamps these become something.
+    pub(crate) fn with(&self, timestamps: Timestamps) -> Schema {
+        Schema {
+            timestamps,
+            ..self.clone()
+        }
     }
 
     /// The fewest bytes that a value takes.
@@ -150,8 +165,10 @@ impl Schema {
             | Node::TimeMillis
             | Node::TimeMicros
             | Node::TimestampMillis
-            | Node::TimestampMicros => return 1,
-            Node::Refused(_) | Node::Array(_) | Node::Map(_) | Node::Union(_) => return 1,
+            | Node::TimestampMicros
+            | Node::TimestampNanos
+            | Node::LocalTimestamp(_) => return 1,
+            Node::Array(_) | Node::Map(_) | Node::Union(_) => return 1,
             Node::Named(place) => *place,
         };
         if let Some(Some(bytes)) = known.get(place) {
@@ -189,7 +206,8 @@ impl Schema {
             | Node::TimeMicros
             | Node::TimestampMillis
             | Node::TimestampMicros
-            | Node::Refused(_) => "long",
+            | Node::TimestampNanos
+            | Node::LocalTimestamp(_) => "long",
             Node::Float => "float",
             Node::Double => "double",
             Node::Bytes | Node::Decimal(_, _) => "bytes",
@@ -404,11 +422,10 @@ fn with_logical_type(node: Node, object: &Map<String, Value>) -> Node {
         (Node::Long, "time-micros") => Node::TimeMicros,
         (Node::Long, "timestamp-millis") => Node::TimestampMillis,
         (Node::Long, "timestamp-micros") => Node::TimestampMicros,
-        (Node::Long, "timestamp-nanos") => Node::Refused(Refused::TimestampNanos),
-        (
-            Node::Long,
-            "local-timestamp-millis" | "local-timestamp-micros" | "local-timestamp-nanos",
-        ) => Node::Refused(Refused::LocalTimestamp),
+        (Node::Long, "timestamp-nanos") => Node::TimestampNanos,
+        (Node::Long, "local-timestamp-millis") => Node::LocalTimestamp(Unit::Millis),
+        (Node::Long, "local-timestamp-micros") => Node::LocalTimestamp(Unit::Micros),
+        (Node::Long, "local-timestamp-nanos") => Node::LocalTimestamp(Unit::Nanos),
         (_, _) => node,
     }
 }

@@ -1,17 +1,15 @@
 //! Recursive Avro records as JSON text. Text for people and JSON functions: bytes are base64, decimals and times are strings, a value of a
 //! union of several types is an object with its type's name, as its struct column would be.
 
-use std::io::Write as _;
 use std::sync::Arc;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 use super::compile::Decimal;
 use super::cursor::{Cursor, Items};
 use super::run::{micros, no_branch, symbol};
-use super::schema::{FixedKind, Named, NamedKind, Node, Schema};
+use super::schema::{FixedKind, Named, NamedKind, Node, Schema, Unit};
 use super::{decimal, schema};
+use crate::config::settings::{LocalTimestamps, Nanos};
+use crate::decode::json_text::JsonText;
 use crate::decode::reject::{Code, Fault, Outcome};
 use crate::decode::time;
 use crate::decode::types::avro::{Union, union};
@@ -29,12 +27,10 @@ pub(super) fn write(
     cursor: &mut Cursor<'_>,
     out: &mut Vec<u8>,
 ) -> Outcome {
-    let start = out.len();
     let mut writer = Writer {
         schema,
         cursor,
-        out,
-        start,
+        out: JsonText::new(out),
         depth: 0,
     };
     writer.value(&Node::Named(place))
@@ -43,8 +39,7 @@ pub(super) fn write(
 struct Writer<'a, 'b, 'c> {
     schema: &'a Schema,
     cursor: &'b mut Cursor<'c>,
-    out: &'b mut Vec<u8>,
-    start: usize,
+    out: JsonText<'b>,
     depth: usize,
 }
 
@@ -56,7 +51,7 @@ impl Writer<'_, '_, '_> {
                 format!("a recursive value nests deeper than {DEPTH_MAX}"),
             ));
         }
-        if self.out.len() - self.start > TEXT_BYTES_MAX {
+        if self.out.len() > TEXT_BYTES_MAX {
             return Err(Fault::new(
                 Code::TooLarge,
                 format!("the JSON text of a recursive value passes {TEXT_BYTES_MAX} bytes"),
@@ -70,38 +65,38 @@ impl Writer<'_, '_, '_> {
 
     fn bounded_value(&mut self, node: &Node) -> Outcome {
         match node {
-            Node::Null => self.raw("null"),
+            Node::Null => self.out.raw("null"),
             Node::Boolean => {
                 let value = self.cursor.boolean()?;
-                self.raw(if value { "true" } else { "false" });
+                self.out.raw(if value { "true" } else { "false" });
             }
             Node::Int => {
                 let value = self.cursor.int()?;
-                self.raw(&value.to_string());
+                self.out.raw(&value.to_string());
             }
             Node::TimeMillis => {
                 let value = i64::from(self.cursor.int()?) * 1000;
-                self.raw(&value.to_string());
+                self.out.raw(&value.to_string());
             }
             Node::Long | Node::TimeMicros => {
                 let value = self.cursor.long()?;
-                self.raw(&value.to_string());
+                self.out.raw(&value.to_string());
             }
             Node::Float => {
                 let value = self.cursor.float()?;
-                self.number(value.is_finite(), &value.to_string());
+                self.out.number(value.is_finite(), &value.to_string());
             }
             Node::Double => {
                 let value = self.cursor.double()?;
-                self.number(value.is_finite(), &value.to_string());
+                self.out.number(value.is_finite(), &value.to_string());
             }
             Node::Bytes => {
                 let bytes = self.cursor.bytes()?;
-                self.base64(bytes);
+                self.out.base64(bytes);
             }
             Node::String | Node::Uuid => {
                 let text = self.cursor.text()?;
-                self.string(&String::from_utf8_lossy(text));
+                self.out.string(&String::from_utf8_lossy(text));
             }
             Node::Decimal(precision, scale) => {
                 let bytes = self.cursor.bytes()?;
@@ -109,22 +104,18 @@ impl Writer<'_, '_, '_> {
             }
             Node::Date => {
                 let days = self.cursor.int()?;
-                self.string(&time::format_date(days));
+                self.out.string(&time::format_date(days));
             }
             Node::TimestampMillis => {
                 let value = micros(self.cursor.long()?)?;
-                self.string(&time::format_timestamp(value));
+                self.out.string(&time::format_timestamp(value));
             }
             Node::TimestampMicros => {
                 let value = self.cursor.long()?;
-                self.string(&time::format_timestamp(value));
+                self.out.string(&time::format_timestamp(value));
             }
-            Node::Refused(_) => {
-                return Err(Fault::new(
-                    Code::UnusableSchema,
-                    "a recursive value holds a refused type",
-                ));
-            }
+            Node::TimestampNanos => self.time(Unit::Nanos, LocalTimestamps::Utc)?,
+            Node::LocalTimestamp(unit) => self.time(*unit, self.schema.timestamps.local)?,
             Node::Array(item) => self.array(item)?,
             Node::Map(value) => self.map(value)?,
             Node::Union(branches) => self.union(branches)?,
@@ -133,8 +124,31 @@ impl Writer<'_, '_, '_> {
         Ok(())
     }
 
+    /// A time that becomes text only where the settings say what it means.
+    fn time(&mut self, unit: Unit, zone: LocalTimestamps) -> Outcome {
+        let timestamps = self.schema.timestamps;
+        if zone == LocalTimestamps::Refused
+            || (unit == Unit::Nanos && timestamps.nanos == Nanos::Refused)
+        {
+            let message = "a recursive value holds a timestamp that is refused (value.allow_lossy, value.local_timestamps)";
+            return Err(Fault::new(Code::UnusableSchema, message));
+        }
+        let value = self.cursor.long()?;
+        let value = match unit {
+            Unit::Millis => micros(value)?,
+            Unit::Micros => value,
+            Unit::Nanos => value.div_euclid(1000),
+        };
+        let text = time::format_timestamp(value);
+        self.out.string(match zone {
+            LocalTimestamps::Ntz => text.trim_end_matches('Z'),
+            LocalTimestamps::Utc | LocalTimestamps::Refused => &text,
+        });
+        Ok(())
+    }
+
     fn array(&mut self, item: &Node) -> Outcome {
-        self.raw("[");
+        self.out.raw("[");
         let mut index = 0;
         let items = Items {
             bytes_min: self.schema.bytes_min(item),
@@ -143,12 +157,12 @@ impl Writer<'_, '_, '_> {
         loop {
             let block = self.cursor.block(items)?;
             for _ in 0..block.count {
-                self.separate(index);
+                self.out.separate(index);
                 self.value(item).map_err(|fault| fault.at_index(index))?;
                 index += 1;
             }
             if block.count == 0 {
-                self.raw("]");
+                self.out.raw("]");
                 return Ok(());
             }
             self.cursor.end_block(block)?;
@@ -156,7 +170,7 @@ impl Writer<'_, '_, '_> {
     }
 
     fn map(&mut self, value: &Node) -> Outcome {
-        self.raw("{");
+        self.out.raw("{");
         let mut index = 0;
         let mut seen = std::collections::HashSet::new();
         loop {
@@ -165,20 +179,20 @@ impl Writer<'_, '_, '_> {
                 cells: 1,
             })?;
             for _ in 0..block.count {
-                self.separate(index);
+                self.out.separate(index);
                 let key = self.cursor.text()?;
                 if !seen.insert(key) {
                     return Err(
                         Fault::new(Code::DuplicateField, "a map has one key twice").at_key(key)
                     );
                 }
-                self.string(&String::from_utf8_lossy(key));
-                self.raw(":");
+                self.out.string(&String::from_utf8_lossy(key));
+                self.out.raw(":");
                 self.value(value).map_err(|fault| fault.at_key(key))?;
                 index += 1;
             }
             if block.count == 0 {
-                self.raw("}");
+                self.out.raw("}");
                 return Ok(());
             }
             self.cursor.end_block(block)?;
@@ -197,14 +211,14 @@ impl Writer<'_, '_, '_> {
             return self.value(branch);
         };
         let Some((name, _)) = members.iter().find(|(_, node)| *node == branch) else {
-            self.raw("null");
+            self.out.raw("null");
             return Ok(());
         };
-        self.raw("{");
-        self.string(name);
-        self.raw(":");
+        self.out.raw("{");
+        self.out.string(name);
+        self.out.raw(":");
         self.value(branch)?;
-        self.raw("}");
+        self.out.raw("}");
         Ok(())
     }
 
@@ -220,40 +234,40 @@ impl Writer<'_, '_, '_> {
         match kind {
             NamedKind::Enum(symbols) => {
                 let symbol = symbol(symbols, self.cursor.long()?)?;
-                self.string(symbol);
+                self.out.string(symbol);
             }
             NamedKind::Fixed(size, fixed) => {
                 let bytes = self.cursor.fixed(*size)?;
                 self.fixed(bytes, *fixed)?;
             }
-            NamedKind::Record(members) if members.is_empty() => self.raw("true"),
+            NamedKind::Record(members) if members.is_empty() => self.out.raw("true"),
             NamedKind::Record(members) => self.record(members)?,
         }
         Ok(())
     }
 
     fn record(&mut self, members: &[schema::Field]) -> Outcome {
-        self.raw("{");
+        self.out.raw("{");
         for (index, member) in members.iter().enumerate() {
-            self.separate(index);
-            self.string(&member.name);
-            self.raw(":");
+            self.out.separate(index);
+            self.out.string(&member.name);
+            self.out.raw(":");
             self.value(&member.node)
                 .map_err(|fault| fault.in_field(&member.name))?;
         }
-        self.raw("}");
+        self.out.raw("}");
         Ok(())
     }
 
     fn fixed(&mut self, bytes: &[u8], kind: FixedKind) -> Outcome {
         match kind {
-            FixedKind::Plain => self.base64(bytes),
+            FixedKind::Plain => self.out.base64(bytes),
             FixedKind::Decimal(precision, scale) => self.decimal(bytes, precision, scale)?,
             FixedKind::Uuid => {
                 let text = uuid::Uuid::from_slice(bytes)
                     .map(|uuid| uuid.to_string())
                     .unwrap_or_default();
-                self.string(&text);
+                self.out.string(&text);
             }
             FixedKind::Duration => {
                 let mut parts = bytes.chunks_exact(4).map(|part| {
@@ -268,7 +282,7 @@ impl Writer<'_, '_, '_> {
                     next(),
                     next()
                 );
-                self.raw(&text);
+                self.out.raw(&text);
             }
         }
         Ok(())
@@ -285,35 +299,7 @@ impl Writer<'_, '_, '_> {
                 to_scale: scale,
             },
         )?;
-        self.string(&time::format_decimal(value, scale));
+        self.out.string(&time::format_decimal(value, scale));
         Ok(())
-    }
-
-    fn base64(&mut self, bytes: &[u8]) {
-        self.string(&STANDARD.encode(bytes));
-    }
-
-    fn separate(&mut self, index: usize) {
-        if index > 0 {
-            self.raw(",");
-        }
-    }
-
-    /// JSON has no word for NaN and infinities: they are strings.
-    fn number(&mut self, is_finite: bool, text: &str) {
-        if is_finite {
-            self.raw(text)
-        } else {
-            self.string(text)
-        }
-    }
-
-    fn string(&mut self, text: &str) {
-        // Writing to a vector and serialising a string cannot fail.
-        let _infallible = serde_json::to_writer(&mut *self.out, text);
-    }
-
-    fn raw(&mut self, text: &str) {
-        let _infallible = self.out.write_all(text.as_bytes());
     }
 }

@@ -62,7 +62,7 @@ impl Column {
             DataType::Boolean => Data::Boolean(Booleans::new()),
             DataType::Int32 | DataType::Date32 => Data::Int(Values::new()),
             DataType::Int64 => Data::Long(Values::new()),
-            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Data::Long(Values::new()),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => Data::Long(Values::new()),
             DataType::Float32 => Data::Float(Values::new()),
             DataType::Float64 => Data::Double(Values::new()),
             DataType::Decimal128(_, _) => Data::Decimal(Values::new()),

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use crate::config::settings::UnknownFields;
 use crate::decode::builder::map_value;
+use crate::decode::evolution::{Gaps, further_name};
 use crate::decode::types::Refusal;
-use crate::decode::types::json::{Member, Numbers, Shape};
+use crate::decode::types::json::{Member, Numbers, Shape, data_type};
 use crate::decode::types::width;
 
 /// Up to how many fields a walk over all of them is quicker than a hash.
@@ -80,6 +81,8 @@ pub(crate) enum Step {
     Array(Box<Step>),
     Map(Box<Step>),
     Struct(Object),
+    /// The value fits no column.
+    Refuse(String),
 }
 
 impl Object {
@@ -108,6 +111,7 @@ pub(crate) fn compile_root(
     columns: &Fields,
     is_record: &dyn Fn(&str) -> bool,
     unknown_fields: UnknownFields,
+    gaps: &mut Gaps<'_>,
 ) -> Result<Plan, Refusal> {
     let Shape::Struct(members) = shape else {
         return Err(Refusal::new("the schema is not an object"));
@@ -124,7 +128,7 @@ pub(crate) fn compile_root(
     }
     let takes = |name: &str| is_record(name) && !is_rescued(name);
     Ok(Plan {
-        root: Root::Object(compile(members, columns, &takes)?),
+        root: Root::Object(compile(members, columns, &takes, gaps)?),
         unknown_fields,
         rescued,
     })
@@ -135,42 +139,37 @@ pub(crate) fn compile_single(
     shape: &Shape,
     column: &DataType,
     unknown_fields: UnknownFields,
+    gaps: &mut Gaps<'_>,
 ) -> Result<Plan, Refusal> {
     Ok(Plan {
-        root: Root::Single(compile_value(shape, column)?),
+        root: Root::Single(compile_value(shape, column, gaps)?),
         unknown_fields,
         rescued: None,
     })
 }
 
-/// Compiles declared fields against the table's columns, of which `is_record` says whether records may fill them.
+/// Compiles declared fields against the table's columns, of which `is_record` says whether records may fill them. A field that has no column, and cannot have one, is
+/// unknown.
 fn compile(
     members: &[Member],
     columns: &Fields,
     is_record: &dyn Fn(&str) -> bool,
+    gaps: &mut Gaps<'_>,
 ) -> Result<Object, Refusal> {
     let mut fields = Vec::with_capacity(members.len());
-    for (place, member) in members.iter().enumerate() {
-        let found = columns
-            .iter()
-            .enumerate()
-            .find(|(_, column)| *column.name() == member.name && is_record(&member.name));
-        let Some((column_place, column)) = found else {
-            return Err(
-                Refusal::new("the table has no such column; evolution is not built yet")
-                    .under(&member.name),
-            );
-        };
-        let step = compile_value(&member.shape, column.data_type())
+    for member in members {
+        let found = compile_member(member, columns, is_record, gaps)
             .map_err(|refusal| refusal.under(&member.name))?;
-        let spelled_name = format!("{}:", Value::from(member.name.as_str())).into_bytes();
-        let follower = Cell::new(place + 1);
+        let Some((column, step)) = found else {
+            continue;
+        };
+        let place = fields.len();
         fields.push(Field {
             name: member.name.clone(),
-            spelled_name,
+            spelled_name: format!("{}:", Value::from(member.name.as_str())).into_bytes(),
             place,
-            follower,
-            column: column_place,
+            follower: Cell::new(place + 1),
+            column,
             step,
         });
     }
@@ -197,7 +196,55 @@ fn compile(
     })
 }
 
-fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {
+/// The place of a field's column, and what to do.
+fn compile_member(
+    member: &Member,
+    columns: &Fields,
+    is_record: &dyn Fn(&str) -> bool,
+    gaps: &mut Gaps<'_>,
+) -> Result<Option<(usize, Step)>, Refusal> {
+    let find = |name: &str| {
+        let mut places = columns.iter().enumerate();
+        places.find(|(_, column)| *column.name() == name && is_record(name))
+    };
+    let Some((place, column)) = find(&member.name) else {
+        // Why there can be none is of no use: the field is unknown then.
+        drop(gaps.add(&member.name, data_type(&member.shape)));
+        return Ok(None);
+    };
+    let mark = gaps.mark();
+    let conflict = match compile_value(&member.shape, column.data_type(), gaps) {
+        Ok(step) => {
+            gaps.under(mark, column.name());
+            return Ok(Some((place, step)));
+        }
+        Err(conflict) if gaps.has_further() => conflict,
+        Err(conflict) => return Err(conflict),
+    };
+    gaps.rewind(mark);
+    let refuse = |reason: &str| {
+        let message = format!("{}: {reason}", conflict.reason);
+        Ok(Some((place, Step::Refuse(message))))
+    };
+    let wished = match data_type(&member.shape) {
+        Ok(wished) => wished,
+        Err(refusal) => return refuse(&refusal.reason),
+    };
+    let name = further_name(&member.name, &wished);
+    let Some((further, column)) = find(&name) else {
+        return match gaps.add(&name, Ok(wished)) {
+            Ok(()) => Ok(None),
+            Err(reason) => refuse(&reason),
+        };
+    };
+    let was_lenient = gaps.lenient();
+    let step = compile_value(&member.shape, column.data_type(), gaps);
+    gaps.restore(was_lenient);
+    gaps.under(mark, column.name());
+    Ok(Some((further, step?)))
+}
+
+fn compile_value(shape: &Shape, target: &DataType, gaps: &mut Gaps<'_>) -> Result<Step, Refusal> {
     let step = match (shape, target) {
         (Shape::Boolean, DataType::Boolean) => Step::Boolean,
         (Shape::Integer | Shape::Long, DataType::Int32) => Step::Integer,
@@ -214,25 +261,27 @@ fn compile_value(shape: &Shape, target: &DataType) -> Result<Step, Refusal> {
         (Shape::Time, DataType::Int64) => Step::Time,
         (Shape::Any, DataType::Utf8) => Step::Any,
         (Shape::Array(item), DataType::List(target)) => Step::Array(Box::new(
-            compile_value(item, target.data_type()).map_err(|refusal| refusal.under("[]"))?,
+            compile_value(item, target.data_type(), gaps).map_err(|refusal| refusal.under("[]"))?,
         )),
         (Shape::Map(value), DataType::Map(entries, _)) => {
             let Some(target) = map_value(entries.data_type()) else {
-                return Err(mismatch(shape, target));
+                return mismatch(shape, target, gaps);
             };
             Step::Map(Box::new(
-                compile_value(value, target.data_type()).map_err(|refusal| refusal.under("[]"))?,
+                compile_value(value, target.data_type(), gaps)
+                    .map_err(|refusal| refusal.under("[]"))?,
             ))
         }
         (Shape::Struct(members), DataType::Struct(fields)) => {
-            Step::Struct(compile(members, fields, &|_| true)?)
+            Step::Struct(compile(members, fields, &|_| true, gaps)?)
         }
-        (_, _) => return Err(mismatch(shape, target)),
+        (_, _) => return mismatch(shape, target, gaps),
     };
     Ok(step)
 }
 
-fn mismatch(shape: &Shape, target: &DataType) -> Refusal {
+/// What does not fit its column costs its field, where a further column may take it, else only the records that hold it.
+fn mismatch(shape: &Shape, target: &DataType, gaps: &Gaps<'_>) -> Result<Step, Refusal> {
     let declared = match shape {
         Shape::Boolean => "boolean",
         Shape::Integer => "int",
@@ -250,7 +299,9 @@ fn mismatch(shape: &Shape, target: &DataType) -> Refusal {
         Shape::Map(_) => "map",
         Shape::Struct(_) => "struct",
     };
-    Refusal::new(format!(
-        "declared as {declared}, but the table's column is {target}; evolution of columns is not built yet"
-    ))
+    let message = format!("declared as {declared}, but the table's column is {target}");
+    if gaps.is_strict() {
+        return Err(Refusal::new(message));
+    }
+    Ok(Step::Refuse(message))
 }

@@ -296,6 +296,9 @@ impl<'a> Run<'a> {
                 column.push(time::parse_time(&text).ok_or_else(bad_time)?);
             }
             (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?)?,
+            (Step::Refuse(message), _, _) => {
+                return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
+            }
             (step, _, _) => return Err(self.scanner.mismatch(expected(step))),
         }
         Ok(())
@@ -463,6 +466,7 @@ fn expected(step: &Step) -> &'static str {
         Step::Any => "a JSON value",
         Step::Array(_) => "an array",
         Step::Map(_) | Step::Struct(_) => "an object",
+        Step::Refuse(_) => "null",
     }
 }
 

@@ -9,8 +9,9 @@ use protox::prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use super::wire::{DELIMITED, FIXED32, FIXED64, GROUP, VARINT};
 use crate::decode::avro::compile::Refused;
 use crate::decode::builder::map_value;
+use crate::decode::evolution::{Gaps, further_name};
 use crate::decode::reject::Code;
-use crate::decode::types::protobuf::{Meaning, meaning};
+use crate::decode::types::protobuf::{Meaning, meaning, member_type};
 use crate::decode::types::{COLUMNS_MAX, DEPTH_MAX, width};
 
 /// Field numbers below this find their field in an array.
@@ -62,6 +63,8 @@ pub(crate) enum Shape {
     /// Items with the values that each becomes.
     Repeated(Step, u64),
     Map(Box<Entry>),
+    /// It has no column; the record is bad when it is there.
+    Unplaced(String),
 }
 
 /// The entries of a map.
@@ -86,6 +89,8 @@ pub(crate) enum Step {
     Duration,
     /// JSON text.
     Json(MessageDescriptor),
+    /// The value fits no column.
+    Refuse(String),
 }
 
 /// The types of single values.
@@ -190,6 +195,7 @@ impl Step {
             | Step::Timestamp
             | Step::Duration
             | Step::Json(_) => matches!(wire, DELIMITED | GROUP),
+            Step::Refuse(_) => true,
         }
     }
 
@@ -204,14 +210,15 @@ impl Step {
             | Step::Wrapper(_)
             | Step::Timestamp
             | Step::Duration
-            | Step::Json(_) => false,
+            | Step::Json(_)
+            | Step::Refuse(_) => false,
         }
     }
 
     /// Whether a second value of a field is merged into the first.
     pub(crate) fn merges(&self) -> bool {
         match self {
-            Step::Scalar(_) | Step::Enum(_) | Step::Empty => false,
+            Step::Scalar(_) | Step::Enum(_) | Step::Empty | Step::Refuse(_) => false,
             Step::Message(_)
             | Step::Wrapper(_)
             | Step::Timestamp
@@ -238,8 +245,9 @@ pub(crate) fn compile(
     message: &MessageDescriptor,
     columns: &Fields,
     is_record: &dyn Fn(&str) -> bool,
+    gaps: &mut Gaps<'_>,
 ) -> Result<Plan, Refused> {
-    let mut compiler = Compiler::default();
+    let mut compiler = Compiler::new(gaps);
     compiler.open.push(message.full_name().to_owned());
     compiler
         .message(message, columns, is_record)
@@ -250,20 +258,30 @@ pub(crate) fn compile(
 pub(crate) fn compile_single(
     message: &MessageDescriptor,
     column: &DataType,
+    gaps: &mut Gaps<'_>,
 ) -> Result<Plan, Refused> {
-    let step = Compiler::default().step(&Kind::Message(message.clone()), column)?;
+    let step = Compiler::new(gaps).step(&Kind::Message(message.clone()), column)?;
     Ok(Plan::Single(step))
 }
 
-#[derive(Default)]
-struct Compiler {
+struct Compiler<'a, 'g> {
+    gaps: &'a mut Gaps<'g>,
     /// The messages that enclose the place.
     open: Vec<String>,
     path: Vec<String>,
     steps: usize,
 }
 
-impl Compiler {
+impl<'a, 'g> Compiler<'a, 'g> {
+    fn new(gaps: &'a mut Gaps<'g>) -> Self {
+        Compiler {
+            gaps,
+            open: Vec::new(),
+            path: Vec::new(),
+            steps: 0,
+        }
+    }
+
     fn refuse<T>(&self, code: Code, message: String) -> Result<T, Refused> {
         Err(Refused {
             code,
@@ -272,7 +290,8 @@ impl Compiler {
         })
     }
 
-    fn mismatch<T>(&self, kind: &Kind, target: &DataType) -> Result<T, Refused> {
+    /// What does not fit its column costs its field, where a further column may take it, else only the records that hold it.
+    fn mismatch(&self, kind: &Kind, target: &DataType) -> Result<Step, Refused> {
         let message = kind.as_message().map(|message| message.full_name());
         let symbols = kind.as_enum().map(|symbols| symbols.full_name());
         let written = match message.or(symbols) {
@@ -280,7 +299,10 @@ impl Compiler {
             None => format!("{kind:?}").to_lowercase(),
         };
         let message = format!("the message has `{written}` where the column is {target}");
-        self.refuse(Code::TypeMismatch, message)
+        if self.gaps.is_strict() {
+            return self.refuse(Code::TypeMismatch, message);
+        }
+        Ok(Step::Refuse(message))
     }
 
     fn message(
@@ -296,17 +318,18 @@ impl Compiler {
         let mut is_absent = vec![true; columns.len()];
         for member in &members {
             self.path.push(member.name().to_owned());
-            let found = columns
-                .iter()
-                .position(|column| column.name() == member.name())
-                .filter(|_| takes(member.name()));
-            let Some((place, column)) = found.and_then(|place| Some((place, columns.get(place)?)))
-            else {
-                let message = format!(
-                    "the message has the field `{}`, the table has no such column; evolution is not built yet",
-                    member.name()
-                );
-                return self.refuse(Code::UnknownField, message);
+            let (place, shape) = self.member(member, columns, takes)?;
+            self.path.pop();
+            let Some(place) = place else {
+                fields.push(Field {
+                    name: member.name().to_owned(),
+                    number: member.number(),
+                    // The shape leaves any column as it is.
+                    column: 0,
+                    oneof: None,
+                    shape,
+                });
+                continue;
             };
             let oneof = member
                 .containing_oneof()
@@ -324,7 +347,6 @@ impl Compiler {
                 }
                 index
             });
-            let shape = self.shape(member, column.data_type())?;
             fields.push(Field {
                 name: member.name().to_owned(),
                 number: member.number(),
@@ -335,7 +357,6 @@ impl Compiler {
             if let Some(absent) = is_absent.get_mut(place) {
                 *absent = false;
             }
-            self.path.pop();
         }
         let absent = columns.iter().enumerate().zip(is_absent);
         let absent = absent.filter(|((_, column), is_absent)| *is_absent && takes(column.name()));
@@ -349,6 +370,55 @@ impl Compiler {
         })
     }
 
+    /// The place of a field's column, and how it comes.
+    fn member(
+        &mut self,
+        member: &FieldDescriptor,
+        columns: &Fields,
+        takes: &dyn Fn(&str) -> bool,
+    ) -> Result<(Option<usize>, Shape), Refused> {
+        let find = |name: &str| {
+            let mut places = columns.iter().enumerate();
+            places.find(|(_, column)| column.name() == name && takes(name))
+        };
+        let Some((place, column)) = find(member.name()) else {
+            return Ok((None, self.missing(member.name(), member)));
+        };
+        let (mark, path, open) = (self.gaps.mark(), self.path.len(), self.open.len());
+        let conflict = match self.shape(member, column.data_type()) {
+            Ok(shape) => {
+                self.gaps.under(mark, column.name());
+                return Ok((Some(place), shape));
+            }
+            Err(conflict) if self.gaps.has_further() => conflict,
+            Err(conflict) => return Err(conflict),
+        };
+        self.gaps.rewind(mark);
+        self.path.truncate(path);
+        self.open.truncate(open);
+        let Ok(wished) = member_type(member, &self.open) else {
+            return Ok((Some(place), Shape::Optional(Step::Refuse(conflict.message))));
+        };
+        let name = further_name(member.name(), &wished);
+        let Some((further, column)) = find(&name) else {
+            return Ok((None, self.missing(&name, member)));
+        };
+        let was_lenient = self.gaps.lenient();
+        let shape = self.shape(member, column.data_type());
+        self.gaps.restore(was_lenient);
+        self.gaps.under(mark, column.name());
+        Ok((Some(further), shape?))
+    }
+
+    /// Asks for a column; without it the field may not be there.
+    fn missing(&mut self, name: &str, member: &FieldDescriptor) -> Shape {
+        let wished = member_type(member, &self.open);
+        let reason = self.gaps.add(name, wished).err().unwrap_or_default();
+        Shape::Unplaced(format!(
+            "the table has no column `{name}` for the field: {reason}"
+        ))
+    }
+
     fn shape(&mut self, member: &FieldDescriptor, target: &DataType) -> Result<Shape, Refused> {
         let kind = member.kind();
         if let Some(entry) = kind.as_message().filter(|_| member.is_map()) {
@@ -359,7 +429,7 @@ impl Compiler {
                 None
             };
             let (Some(key), Some(column)) = (key, column) else {
-                return self.mismatch(&kind, target);
+                return self.mismatch(&kind, target).map(Shape::Optional);
             };
             self.path.push("[]".to_owned());
             let value = self.step(&entry.map_entry_value_field().kind(), column.data_type())?;
@@ -369,7 +439,7 @@ impl Compiler {
         }
         if member.is_list() {
             let DataType::List(item) = target else {
-                return self.mismatch(&kind, target);
+                return self.mismatch(&kind, target).map(Shape::Optional);
             };
             self.path.push("[]".to_owned());
             let step = self.step(&kind, item.data_type())?;

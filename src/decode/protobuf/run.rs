@@ -97,6 +97,9 @@ impl Run {
                     next = place;
                     self.entry_of(entry, tag, &mut wire, column)
                 }
+                Shape::Unplaced(message) => {
+                    Err(Fault::incompatible(Code::UnknownField, message.clone()))
+                }
             };
             outcome.map_err(|fault| fault.in_field(&field.name))?;
             if let Some(oneof) = field.oneof.and_then(|oneof| message.oneofs.get(oneof)) {
@@ -134,6 +137,7 @@ impl Run {
                 }
                 Shape::Optional(_) => column.push_null(),
                 Shape::Implicit(step) => default(step, column),
+                Shape::Unplaced(_) => Ok(()),
                 Shape::Required(_) => Err(Fault::new(
                     Code::MissingField,
                     "a required field is not there",
@@ -399,6 +403,9 @@ impl Run {
     #[inline(never)]
     fn rare_value(&mut self, step: &Step, value: wire::Field<'_>, column: &mut Column) -> Outcome {
         let bytes = match (step, value) {
+            (Step::Refuse(message), _) => {
+                return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
+            }
             (Step::Scalar(kind), value) => return scalar(*kind, value, column),
             (_, wire::Field::Bytes(bytes)) => bytes,
             (_, _) => return Err(uneven()),
@@ -433,7 +440,7 @@ impl Field {
     fn step(&self) -> Option<&Step> {
         match &self.shape {
             Shape::Optional(step) | Shape::Implicit(step) | Shape::Required(step) => Some(step),
-            Shape::Repeated(..) | Shape::Map(_) => None,
+            Shape::Repeated(..) | Shape::Map(_) | Shape::Unplaced(_) => None,
         }
     }
 }
@@ -616,6 +623,9 @@ fn default(step: &Step, column: &mut Column) -> Outcome {
                 ));
             }
         },
+        (Step::Refuse(message), _) => {
+            return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
+        }
         (_, _) => return Err(uneven()),
     }
     Ok(())

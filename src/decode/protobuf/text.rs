@@ -1,14 +1,11 @@
 //! Protobuf messages without columns of their own as JSON text: `Struct`, `Value`, `ListValue`, `Any` and recursive messages. Text for people and JSON
 //! functions: fields have their names of the `.proto`, enums their symbols, bytes are base64, times are strings, 64-bit numbers stay numbers.
 
-use std::io::Write as _;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use protox::prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
 };
 
+use crate::decode::json_text::JsonText;
 use crate::decode::reject::{Code, Fault, Outcome};
 use crate::decode::time;
 use crate::decode::types::protobuf::{Meaning, meaning};
@@ -21,7 +18,10 @@ const DEPTH_MAX: usize = 100;
 
 /// Appends the message in `bytes` to `out`.
 pub(super) fn write(message: &MessageDescriptor, bytes: &[u8], out: &mut Vec<u8>) -> Outcome {
-    let mut writer = Writer { out, depth: 0 };
+    let mut writer = Writer {
+        out: JsonText::new(out),
+        depth: 0,
+    };
     let message = decode(message, bytes)?;
     writer.message(&message)
 }
@@ -47,7 +47,7 @@ fn decode(message: &MessageDescriptor, bytes: &[u8]) -> Outcome<DynamicMessage> 
 }
 
 struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+    out: JsonText<'a>,
     depth: usize,
 }
 
@@ -62,11 +62,11 @@ impl Writer<'_> {
         match (meaning(&descriptor), descriptor.full_name()) {
             (Meaning::Json, "google.protobuf.Struct") => match field(message, 1) {
                 Some(fields) => self.plain(&fields)?,
-                None => self.raw("{}"),
+                None => self.out.raw("{}"),
             },
             (Meaning::Json, "google.protobuf.ListValue") => match field(message, 1) {
                 Some(values) => self.plain(&values)?,
-                None => self.raw("[]"),
+                None => self.out.raw("[]"),
             },
             (Meaning::Json, "google.protobuf.Value") => self.any_value(message)?,
             (Meaning::Json, _) => self.any(message)?,
@@ -79,19 +79,19 @@ impl Writer<'_> {
                     let message = format!("a Timestamp of {seconds} seconds is no point in time");
                     Fault::new(Code::InvalidTimestamp, message)
                 })?;
-                self.string(&time::format_timestamp(micros));
+                self.out.string(&time::format_timestamp(micros));
             }
             (Meaning::Duration, _) => {
                 let (seconds, nanos) = (number(message, 1), number(message, 2));
                 let sign = if seconds < 0 || nanos < 0 { "-" } else { "" };
                 let (seconds, nanos) = (seconds.unsigned_abs(), nanos.unsigned_abs());
-                self.string(&format!("{sign}{seconds}.{nanos:09}s"));
+                self.out.string(&format!("{sign}{seconds}.{nanos:09}s"));
             }
             (Meaning::Wrapper, _) => match descriptor.get_field(1) {
                 Some(value) => self.value(&message.get_field(&value), &value.kind())?,
-                None => self.raw("null"),
+                None => self.out.raw("null"),
             },
-            (Meaning::Empty, _) => self.raw("{}"),
+            (Meaning::Empty, _) => self.out.raw("{}"),
             (Meaning::Fields, _) => self.fields(message, None)?,
         }
         self.depth -= 1;
@@ -99,25 +99,25 @@ impl Writer<'_> {
     }
 
     fn fields(&mut self, message: &DynamicMessage, kind: Option<&str>) -> Outcome {
-        self.raw("{");
+        self.out.raw("{");
         let mut count = 0;
         if let Some(kind) = kind {
-            self.raw("\"@type\":");
-            self.string(kind);
+            self.out.raw("\"@type\":");
+            self.out.string(kind);
             count += 1;
         }
         for member in message.descriptor().fields() {
             if member.supports_presence() && !message.has_field(&member) {
                 continue;
             }
-            self.separate(count);
+            self.out.separate(count);
             count += 1;
-            self.string(member.name());
-            self.raw(":");
+            self.out.string(member.name());
+            self.out.raw(":");
             self.member(&message.get_field(&member), &member)
                 .map_err(|fault| fault.in_field(member.name()))?;
         }
-        self.raw("}");
+        self.out.raw("}");
         Ok(())
     }
 
@@ -133,21 +133,21 @@ impl Writer<'_> {
 
     fn value(&mut self, value: &Value, kind: &Kind) -> Outcome {
         match value {
-            Value::Bool(value) => self.raw(if *value { "true" } else { "false" }),
-            Value::I32(value) => self.raw(&value.to_string()),
-            Value::I64(value) => self.raw(&value.to_string()),
-            Value::U32(value) => self.raw(&value.to_string()),
-            Value::U64(value) => self.raw(&value.to_string()),
-            Value::F32(value) => self.number(value.is_finite(), &value.to_string()),
-            Value::F64(value) => self.number(value.is_finite(), &value.to_string()),
-            Value::String(text) => self.string(text),
-            Value::Bytes(bytes) => self.string(&STANDARD.encode(bytes)),
+            Value::Bool(value) => self.out.raw(if *value { "true" } else { "false" }),
+            Value::I32(value) => self.out.raw(&value.to_string()),
+            Value::I64(value) => self.out.raw(&value.to_string()),
+            Value::U32(value) => self.out.raw(&value.to_string()),
+            Value::U64(value) => self.out.raw(&value.to_string()),
+            Value::F32(value) => self.out.number(value.is_finite(), &value.to_string()),
+            Value::F64(value) => self.out.number(value.is_finite(), &value.to_string()),
+            Value::String(text) => self.out.string(text),
+            Value::Bytes(bytes) => self.out.base64(bytes),
             Value::EnumNumber(number) => {
                 let symbol = kind
                     .as_enum()
                     .and_then(|symbols| symbols.get_value(*number));
                 match symbol {
-                    Some(symbol) => self.string(symbol.name()),
+                    Some(symbol) => self.out.string(symbol.name()),
                     None => {
                         let message = format!("the enum has no value of the number {number}");
                         return Err(Fault::new(Code::EnumIndex, message));
@@ -156,12 +156,12 @@ impl Writer<'_> {
             }
             Value::Message(message) => self.message(message)?,
             Value::List(items) => {
-                self.raw("[");
+                self.out.raw("[");
                 for (index, item) in items.iter().enumerate() {
-                    self.separate(index);
+                    self.out.separate(index);
                     self.value(item, kind)?;
                 }
-                self.raw("]");
+                self.out.raw("]");
             }
             Value::Map(entries) => {
                 let mut entries: Vec<(String, &Value)> = entries
@@ -169,14 +169,14 @@ impl Writer<'_> {
                     .map(|(key, value)| (key_text(key), value))
                     .collect();
                 entries.sort_by(|one, other| one.0.cmp(&other.0));
-                self.raw("{");
+                self.out.raw("{");
                 for (index, (key, value)) in entries.iter().enumerate() {
-                    self.separate(index);
-                    self.string(key);
-                    self.raw(":");
+                    self.out.separate(index);
+                    self.out.string(key);
+                    self.out.raw(":");
                     self.value(value, kind)?;
                 }
-                self.raw("}");
+                self.out.raw("}");
             }
         }
         Ok(())
@@ -191,8 +191,8 @@ impl Writer<'_> {
     fn any_value(&mut self, message: &DynamicMessage) -> Outcome {
         let mut set = message.fields();
         match set.next() {
-            None => self.raw("null"),
-            Some((member, _)) if member.name() == "null_value" => self.raw("null"),
+            None => self.out.raw("null"),
+            Some((member, _)) if member.name() == "null_value" => self.out.raw("null"),
             Some((member, value)) => self.value(value, &member.kind())?,
         }
         Ok(())
@@ -216,42 +216,18 @@ impl Writer<'_> {
             if meaning(&known) == Meaning::Fields {
                 return self.fields(&inner, Some(&url));
             }
-            self.raw("{\"@type\":");
-            self.string(&url);
-            self.raw(",\"value\":");
+            self.out.raw("{\"@type\":");
+            self.out.string(&url);
+            self.out.raw(",\"value\":");
             self.message(&inner)?;
         } else {
-            self.raw("{\"@type\":");
-            self.string(&url);
-            self.raw(",\"value\":");
-            self.string(&STANDARD.encode(bytes));
+            self.out.raw("{\"@type\":");
+            self.out.string(&url);
+            self.out.raw(",\"value\":");
+            self.out.base64(&bytes);
         }
-        self.raw("}");
+        self.out.raw("}");
         Ok(())
-    }
-
-    fn separate(&mut self, index: usize) {
-        if index > 0 {
-            self.raw(",");
-        }
-    }
-
-    /// JSON has no word for NaN and infinities: they are strings.
-    fn number(&mut self, is_finite: bool, text: &str) {
-        if is_finite {
-            self.raw(text)
-        } else {
-            self.string(text)
-        }
-    }
-
-    fn string(&mut self, text: &str) {
-        // Writing to a vector and serialising a string cannot fail.
-        let _infallible = serde_json::to_writer(&mut *self.out, text);
-    }
-
-    fn raw(&mut self, text: &str) {
-        let _infallible = self.out.write_all(text.as_bytes());
     }
 }
 

@@ -15,33 +15,41 @@ type Bad = (&'static str, Vec<u8>, &'static str, &'static str);
 /// Puts each bad record at every place among good ones and checks what lands.
 fn check(decoder: &mut Decoder, good: &[(Vec<u8>, Json)], corpus: &[Bad]) {
     for (name, payload, code, path) in corpus {
-        for place in 0..=good.len() {
-            let mut values: Vec<&[u8]> = good.iter().map(|(value, _)| value.as_slice()).collect();
-            values.insert(place, payload);
-            let appended = append(decoder, &values);
-            let [reject] = appended.rejects.as_slice() else {
-                panic!("{name} at {place}: {:?}", appended.rejects);
-            };
-            assert_eq!(
-                (reject.code, reject.path.as_str()),
-                (*code, *path),
-                "{name}: {}",
-                reject.message
-            );
-            assert_eq!(reject.offset, 10 + place as i64, "{name}");
-            assert!(
-                !reject.message.is_empty() && reject.message.chars().count() < 300,
-                "{name}: {}",
-                reject.message
-            );
-            assert_eq!(appended.counts.rows, good.len() as u64, "DEC-1 {name}");
-            let expected: Vec<_> = good.iter().map(|(_, row)| row.clone()).collect();
-            assert_eq!(rows(decoder), expected, "{name} at {place}");
-        }
+        check_one(decoder, good, (name, payload, code, path));
     }
 }
 
-const SCHEMA: &str = r#"{"type":"record","name":"R","fields":[
+fn check_one(
+    decoder: &mut Decoder,
+    good: &[(Vec<u8>, Json)],
+    (name, payload, code, path): (&str, &[u8], &str, &str),
+) {
+    for place in 0..=good.len() {
+        let mut values: Vec<&[u8]> = good.iter().map(|(value, _)| value.as_slice()).collect();
+        values.insert(place, payload);
+        let appended = append(decoder, &values);
+        let [reject] = appended.rejects.as_slice() else {
+            panic!("{name} at {place}: {:?}", appended.rejects);
+        };
+        assert_eq!(
+            (reject.code, reject.path.as_str()),
+            (code, path),
+            "{name}: {}",
+            reject.message
+        );
+        assert_eq!(reject.offset, 10 + place as i64, "{name}");
+        assert!(
+            !reject.message.is_empty() && reject.message.chars().count() < 300,
+            "{name}: {}",
+            reject.message
+        );
+        assert_eq!(appended.counts.rows, good.len() as u64, "DEC-1 {name}");
+        let expected: Vec<_> = good.iter().map(|(_, row)| row.clone()).collect();
+        assert_eq!(rows(decoder), expected, "{name} at {place}");
+    }
+}
+
+pub(super) const SCHEMA: &str = r#"{"type":"record","name":"R","fields":[
   {"name":"id","type":"long"},
   {"name":"name","type":["null","string"]},
   {"name":"items","type":{"type":"array","items":{"type":"record","name":"I","fields":[{"name":"sku","type":"string"},{"name":"price","type":["null","double"]}]}}},
@@ -74,11 +82,11 @@ fn fields() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn good_bytes() -> Vec<u8> {
+pub(super) fn good_bytes() -> Vec<u8> {
     fields().into_iter().flat_map(|(_, bytes)| bytes).collect()
 }
 
-fn good_row() -> Json {
+pub(super) fn good_row() -> Json {
     json!({
         "id": 1, "name": "ab", "items": [{"sku": "x", "price": null}, {"sku": "y", "price": null}], "tags": map([("k".to_owned(), json!(3))]),
         "kind": "b", "amount": decimal(100, 2), "at": timestamp(1000), "choice": {"int": 5, "string": null, "array": null},
@@ -467,7 +475,7 @@ fn avro_bad_records_are_rejected_alone() {
 static DEEP_PATH: std::sync::LazyLock<String> =
     std::sync::LazyLock::new(|| format!("{}.items[0].price", ["next"; 63].join(".")));
 
-fn json_table() -> crate::config::settings::Table {
+pub(super) fn json_table() -> crate::config::settings::Table {
     let column = |name: &str, kind| Column {
         name: name.to_owned(),
         kind,
@@ -495,7 +503,7 @@ fn json_table() -> crate::config::settings::Table {
     table
 }
 
-fn json_good() -> (Vec<u8>, Json) {
+pub(super) fn json_good() -> (Vec<u8>, Json) {
     let text = r#" { "id" : 5e3 , "n":-1,"name":"a\u00e4\ud83e\udd80\n","flag":true,"ratio":0.1,"small":1.5,"amount":12345678901234567890.1234567891,
         "at":"2021-03-01T08:12:45.123456+01:00","on":"1969-12-31","raw":"AAH\/","items":[{"price":"1.5","sku":"x"},null],"tags":{"a":1,"b":null}} "#;
     let row = json!({
@@ -1087,4 +1095,135 @@ fn a_frame_is_checked_before_the_registry_is_asked() {
         append(&mut decoder, &[b"\0\0\0\0\x01"]).stalled.is_some(),
         "ENV-1"
     );
+}
+
+/// The bytes of a payload: text with `\\xNN`, or hexadecimal.
+fn text_bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("\\x") {
+        bytes.extend(before.as_bytes());
+        match behind
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+        {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            // An escape of the record itself.
+            None => {
+                bytes.extend(b"\\x");
+                rest = behind;
+            }
+        }
+    }
+    bytes.extend(rest.as_bytes());
+    bytes
+}
+
+fn hex_bytes(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// One line of the table of bad records.
+pub(super) struct Line<'a> {
+    pub(super) format: &'a str,
+    name: &'a str,
+    payload: &'a str,
+    code: &'a str,
+    path: &'a str,
+}
+
+/// The table of bad records.
+pub(super) fn bad_records() -> String {
+    std::fs::read_to_string(TABLE).unwrap()
+}
+
+const TABLE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/src/decode/tests/bad_records.txt"
+);
+
+impl<'a> Line<'a> {
+    /// A line of it, unless it is a remark.
+    pub(super) fn parse(line: &'a str) -> Option<Line<'a>> {
+        let parts: Vec<&str> = line.split(" | ").collect();
+        let [format, name, payload, code, path] = *parts.as_slice() else {
+            assert!(line.starts_with('#'), "{line}");
+            return None;
+        };
+        Some(Line {
+            format,
+            name,
+            payload,
+            code,
+            path: if path == "-" { "" } else { path },
+        })
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        match (self.format, self.payload.split_once('=')) {
+            ("json", _) => text_bytes(self.payload),
+            ("avro", Some(("raw", hex))) => hex_bytes(hex),
+            ("avro", Some((field, hex))) => with(field, &hex_bytes(hex)),
+            (_, _) => hex_bytes(self.payload),
+        }
+    }
+}
+
+/// Every line of the table, each first, in the middle and last in a batch.
+#[test]
+fn the_table_of_bad_records_is_rejected_line_by_line_and_costs_no_neighbour() {
+    let is_blessing = std::env::var_os("LAKEWARD_BLESS").is_some();
+    let mut blessed = String::new();
+    let mut avro = avro_decoder(SCHEMA);
+    let mut json = decoder(&json_table(), None);
+    let mut protobuf = super::protobuf::order();
+    let (avro_good, json_good, protobuf_good) = (
+        vec![(good_bytes(), good_row()); 2],
+        vec![json_good(), json_good()],
+        vec![(Vec::new(), super::protobuf::absent()); 2],
+    );
+    let mut lines = 0;
+    for text in bad_records().lines() {
+        let Some(line) = Line::parse(text) else {
+            blessed += &format!("{text}\n");
+            continue;
+        };
+        lines += 1;
+        let payload = line.bytes();
+        let (decoder, good) = match line.format {
+            "avro" => (&mut avro, &avro_good),
+            "json" => (&mut json, &json_good),
+            _ => (&mut protobuf, &protobuf_good),
+        };
+        if is_blessing {
+            let appended = append(decoder, &[&payload]);
+            decoder.clear();
+            let (code, path) = match appended.rejects.first() {
+                Some(reject) => (reject.code, reject.path.clone()),
+                None => ("ACCEPTED", String::new()),
+            };
+            let path = if path.is_empty() { "-" } else { &path };
+            let (format, name, payload) = (line.format, line.name, line.payload);
+            blessed += &format!("{format} | {name} | {payload} | {code} | {path}\n");
+            continue;
+        }
+        let name = format!("{} {}", line.format, line.name);
+        let Some(code) = crate::decode::CODES
+            .iter()
+            .find(|code| code.word() == line.code)
+        else {
+            panic!("{name}: `{}` is no code", line.code);
+        };
+        check_one(decoder, good, (&name, &payload, code.word(), line.path));
+    }
+    if is_blessing {
+        std::fs::write(TABLE, blessed).unwrap();
+    }
+    assert!(lines >= 240, "{lines} lines");
 }

@@ -3,6 +3,8 @@
 mod avro_oracle;
 mod corpus;
 mod decoding;
+mod evolution;
+mod fuzz;
 mod json_oracle;
 mod plain;
 mod protobuf;

@@ -37,7 +37,7 @@ fn check_bad(decoder: &mut Decoder, value: &[u8], code: &str, path: &str) {
     assert_eq!((reject.offset, decoder.take().unwrap().num_rows()), (11, 2));
 }
 
-const SHAPES: &str = r#"syntax = "proto3"; package shop;
+pub(super) const SHAPES: &str = r#"syntax = "proto3"; package shop;
 import "google/protobuf/timestamp.proto"; import "google/protobuf/duration.proto"; import "google/protobuf/wrappers.proto";
 import "google/protobuf/struct.proto"; import "google/protobuf/any.proto"; import "google/protobuf/empty.proto";
 message Order {
@@ -51,11 +51,11 @@ message Order {
 }
 message Node { string name = 1; repeated Node next = 2; }"#;
 
-fn order() -> Decoder {
+pub(super) fn order() -> Decoder {
     decoder_of(SHAPES, "shop.Order")
 }
 
-fn absent() -> Json {
+pub(super) fn absent() -> Json {
     json!({
         "id": 0, "maybe": null, "many": [], "words": [], "items": map([]), "text": null, "item": null, "big": null, "kind": "NONE", "at": null, "took": null,
         "wrapped": null, "open": null, "any": null, "empty": null, "node": null, "raw": decimal(0, 0), "flags": map([]), "small": 0,

@@ -164,6 +164,7 @@ fn interleaved_ids_append_into_the_same_columns() {
     });
     let mut table = framed_table();
     table.metadata.include = vec![MetadataColumn::SchemaId];
+    table.evolution.allow = crate::config::settings::Allow::None;
     let mut decoder = decoder(&table, Some(server.client(&Clock::machine())));
     let values = [
         framed(7, b"\x02\x04ab\x02"),

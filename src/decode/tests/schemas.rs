@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::support::*;
 use crate::config::ddl::Type;
-use crate::config::settings::{JsonSchemaSource, UnknownFields, Value};
+use crate::config::settings::{
+    JsonSchemaSource, LocalTimestamps, Nanos, Timestamps, UnknownFields, Value,
+};
 use crate::decode::{Error, Resolved, resolve};
 use crate::error::Kind;
 
@@ -352,7 +354,8 @@ fn a_uuid_of_bytes_and_other_hand_made_encodings_decode() {
 
 /// A file schema against columns that the table already has.
 fn meet(kind: &str, column: DataType, payload: &[u8]) -> Result<serde_json::Value, String> {
-    let (_directory, table) = with_file(&field_of(kind), |file| Value::AvroFile { file });
+    let (_directory, mut table) = with_file(&field_of(kind), |file| Value::AvroFile { file });
+    table.evolution.allow = crate::config::settings::Allow::None;
     let resolved = resolve(&table, None).map_err(|error| error.to_string())?;
     let fields: Vec<_> = std::iter::once(Field::new("f", column, true))
         .chain(metadata_fields(&table.metadata))
@@ -587,4 +590,84 @@ fn json_schema_values_decode() {
     let null = json!({"at": null, "on": null, "t": null, "free": null, "m": null});
     let row = json!({"at": timestamp(1_000_000), "on": date(1), "t": 1_500_000, "free": "{\"a\": [1, null]}", "m": map([("k".to_owned(), json!(5))])});
     assert_eq!(rows(&mut decoder), [row, null]);
+}
+
+/// The one column of a value with a logical type of `long`, decoded under what the settings say of timestamps.
+fn timed(logical: &str, timestamps: Timestamps, value: i64) -> Result<(DataType, Json), String> {
+    let kind = format!(r#"{{"type":"long","logicalType":"{logical}"}}"#);
+    let (_directory, mut table) = with_file(&field_of(&kind), |file| Value::AvroFile { file });
+    table.timestamps = timestamps;
+    let resolved = resolve(&table, None).map_err(|error| error.to_string())?;
+    let target = target(&resolved, &table);
+    let data_type = target.field(0).data_type().clone();
+    let mut decoder = decoder_for(&table, &resolved, target, None);
+    let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    let mut payload = Vec::new();
+    while zigzag >= 0x80 {
+        payload.push((zigzag as u8 & 0x7f) | 0x80);
+        zigzag >>= 7;
+    }
+    payload.push(zigzag as u8);
+    let appended = append(&mut decoder, &[&payload]);
+    match appended.rejects.first() {
+        Some(reject) => Err(reject.code.to_owned()),
+        None => Ok((data_type, rows(&mut decoder)[0]["f"].clone())),
+    }
+}
+
+#[test]
+fn timestamps_that_no_column_holds_become_what_the_settings_say() {
+    let cut = Timestamps {
+        nanos: Nanos::Cut,
+        ..Timestamps::default()
+    };
+    let local = |local| Timestamps { local, ..cut };
+    let (utc, ntz) = (
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        DataType::Timestamp(TimeUnit::Microsecond, None),
+    );
+    for (logical, value, micros) in [
+        ("timestamp-nanos", 1_999, 1),
+        ("timestamp-nanos", -1, -1),
+        ("timestamp-nanos", i64::MIN, i64::MIN.div_euclid(1000)),
+    ] {
+        assert_eq!(
+            timed(logical, cut, value),
+            Ok((utc.clone(), timestamp(micros)))
+        );
+    }
+    for (logical, value, micros) in [
+        ("local-timestamp-millis", -2, -2_000),
+        ("local-timestamp-micros", i64::MAX, i64::MAX),
+        ("local-timestamp-nanos", -1, -1),
+    ] {
+        let expect = |data_type: &DataType| Ok((data_type.clone(), timestamp(micros)));
+        assert_eq!(
+            timed(logical, local(LocalTimestamps::Utc), value),
+            expect(&utc)
+        );
+        assert_eq!(
+            timed(logical, local(LocalTimestamps::Ntz), value),
+            expect(&ntz)
+        );
+        assert!(
+            timed(logical, cut, value)
+                .unwrap_err()
+                .contains("value.local_timestamps")
+        );
+    }
+    let uncut = Timestamps {
+        local: LocalTimestamps::Ntz,
+        ..Timestamps::default()
+    };
+    let error = timed("local-timestamp-nanos", uncut, 0).unwrap_err();
+    assert!(error.contains("value.allow_lossy"), "{error}");
+    assert_eq!(
+        timed(
+            "local-timestamp-millis",
+            local(LocalTimestamps::Ntz),
+            i64::MAX
+        ),
+        Err("out_of_range".to_owned())
+    );
 }

@@ -32,6 +32,7 @@ pub(super) fn table(value: Value) -> Table {
         topics: vec!["shop.orders".to_owned()],
         value,
         key: None,
+        timestamps: Default::default(),
         start: Start::Earliest,
         target_lag: Duration::from_secs(60),
         flush: Flush {
@@ -44,6 +45,10 @@ pub(super) fn table(value: Value) -> Table {
             include: vec![MetadataColumn::Timestamp],
         },
         tombstones: Tombstones::Skip,
+        evolution: crate::config::settings::Evolution {
+            allow: crate::config::settings::Allow::AddColumns,
+            on_incompatible: crate::config::settings::OnIncompatible::Reject,
+        },
         errors: Errors {
             mode: ErrorMode::Skip,
             table: "orders__dlq".to_owned(),
@@ -232,11 +237,13 @@ fn cell(array: &Arc<dyn Array>, index: usize) -> Json {
         DataType::Float32 => float(array.as_primitive::<Float32Type>().value(index)),
         DataType::Float64 => double(array.as_primitive::<Float64Type>().value(index)),
         DataType::Date32 => date(array.as_primitive::<Date32Type>().value(index)),
-        DataType::Timestamp(_, Some(zone)) if **zone == *"UTC" => timestamp(
-            array
-                .as_primitive::<TimestampMicrosecondType>()
-                .value(index),
-        ),
+        DataType::Timestamp(_, zone) if zone.as_deref().is_none_or(|zone| zone == "UTC") => {
+            timestamp(
+                array
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .value(index),
+            )
+        }
         DataType::Decimal128(_, scale) => decimal(
             array.as_primitive::<Decimal128Type>().value(index),
             u32::try_from(*scale).unwrap(),

@@ -2,8 +2,11 @@
 
 use arrow::datatypes::{DataType, Field, Fields};
 
-use super::{COLUMNS_MAX, DEPTH_MAX, Refusal, Root, decimal, field, list, map, timestamp};
-use crate::decode::avro::schema::{FixedKind, Named, NamedKind, Node, Refused, Schema};
+use super::{
+    COLUMNS_MAX, DEPTH_MAX, Refusal, Root, decimal, field, list, map, timestamp, timestamp_ntz,
+};
+use crate::config::settings::{LocalTimestamps, Nanos};
+use crate::decode::avro::schema::{FixedKind, Named, NamedKind, Node, Schema, Unit};
 
 /// What a union becomes, once nulls are set aside.
 #[derive(Debug, PartialEq)]
@@ -67,6 +70,17 @@ pub(crate) fn root(schema: &Schema) -> Result<Root, Refusal> {
         columns: 0,
     };
     walk.data_type(&schema.root).map(Root::Single)
+}
+
+/// The type that a part of a schema becomes inside of the records `open`.
+pub(crate) fn data_type(schema: &Schema, open: &[usize], node: &Node) -> Result<DataType, Refusal> {
+    let mut walk = Walk {
+        schema,
+        open: open.to_vec(),
+        depth: open.len(),
+        columns: 0,
+    };
+    walk.data_type(node)
 }
 
 /// The shape of a union.
@@ -151,7 +165,8 @@ impl Walk<'_> {
             Node::Decimal(precision, scale) => decimal(*precision, *scale)?,
             Node::Date => DataType::Date32,
             Node::TimestampMillis | Node::TimestampMicros => timestamp(),
-            Node::Refused(refused) => return Err(refuse(*refused)),
+            Node::TimestampNanos => instant(self.schema, Unit::Nanos)?,
+            Node::LocalTimestamp(unit) => local(self.schema, *unit)?,
             Node::Array(item) => list(
                 self.data_type(item)
                     .map_err(|refusal| refusal.under("[]"))?,
@@ -221,13 +236,24 @@ pub(crate) fn duration() -> DataType {
     )
 }
 
-fn refuse(refused: Refused) -> Refusal {
-    Refusal::new(match refused {
-        Refused::TimestampNanos => {
-            "timestamp-nanos would lose digits in a microsecond timestamp, and `allow_lossy` is not built yet: write timestamp-micros"
-        }
-        Refused::LocalTimestamp => {
-            "local-timestamp-* names no point in time, and `local_timestamps` is not built yet: write timestamp-micros or timestamp-millis"
-        }
-    })
+/// The type of a point in time.
+fn instant(schema: &Schema, unit: Unit) -> Result<DataType, Refusal> {
+    match (unit, schema.timestamps.nanos) {
+        (Unit::Nanos, Nanos::Refused) => Err(Refusal::new(
+            "timestamp-nanos would lose digits in a microsecond timestamp: write timestamp-micros, or let them go by value.allow_lossy: true",
+        )),
+        (_, _) => Ok(timestamp()),
+    }
+}
+
+/// The type of a time without a zone.
+fn local(schema: &Schema, unit: Unit) -> Result<DataType, Refusal> {
+    instant(schema, unit)?;
+    match schema.timestamps.local {
+        LocalTimestamps::Utc => Ok(timestamp()),
+        LocalTimestamps::Ntz => Ok(timestamp_ntz()),
+        LocalTimestamps::Refused => Err(Refusal::new(
+            "local-timestamp-* names no point in time: say by value.local_timestamps whether it is one in UTC (`utc`) or stays a time without a zone (`ntz`)",
+        )),
+    }
 }

@@ -65,7 +65,8 @@ fn member(member: &Member) -> Result<Field, Refusal> {
     Ok(field(&member.name, data_type))
 }
 
-fn data_type(shape: &Shape) -> Result<DataType, Refusal> {
+/// The type that a shape becomes.
+pub(crate) fn data_type(shape: &Shape) -> Result<DataType, Refusal> {
     let data_type = match shape {
         Shape::Boolean => DataType::Boolean,
         Shape::Integer => DataType::Int32,

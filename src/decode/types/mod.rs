@@ -8,6 +8,7 @@ pub(crate) mod names;
 pub(crate) mod page;
 pub(crate) mod protobuf;
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
@@ -50,6 +51,13 @@ impl Refusal {
     }
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.path.is_empty() { "" } else { ": " };
+        write!(f, "{}{colon}{}", self.path, self.reason)
+    }
+}
+
 /// What the values of a schema become.
 #[derive(Debug, Clone)]
 pub(crate) enum Root {
@@ -72,6 +80,11 @@ impl Root {
 /// timestamp: microseconds, UTC.
 pub(crate) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// timestamp_ntz: microseconds, no zone.
+pub(crate) fn timestamp_ntz() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
 }
 
 /// array<T>, named as Delta names it.

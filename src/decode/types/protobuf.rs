@@ -61,6 +61,15 @@ pub(crate) fn root(message: &MessageDescriptor) -> Result<Root, Refusal> {
     Ok(Root::Single(data_type))
 }
 
+/// The type that a field becomes inside of the messages `open`.
+pub(crate) fn member_type(member: &FieldDescriptor, open: &[String]) -> Result<DataType, Refusal> {
+    let mut walk = Walk {
+        open: open.to_vec(),
+        columns: 0,
+    };
+    walk.member_type(member)
+}
+
 struct Walk {
     /// The messages that enclose the place, where recursion ends.
     open: Vec<String>,

@@ -10,6 +10,7 @@ use crate::delta::actions::{Entry, Txn, decode_path};
 use crate::delta::change::{Plan, Refusal};
 use crate::delta::entry::{Add, Draft, Info, Lakeward};
 use crate::delta::error::Error;
+use crate::delta::evolve;
 use crate::delta::outbox::manifest::{Manifest, REPLAY, Taken};
 use crate::delta::state::State;
 use crate::model::commit::{Replay, StagedFile};
@@ -170,10 +171,12 @@ pub(crate) fn plan_replay(
         outbox: Some(manifest),
         mended: Vec::new(),
     });
+    let growth = evolve::growth(base, replay.columns.as_ref())
+        .map_err(|reason| Error::Bug(format!("the schema was to fit, but {reason}")))?;
     Draft {
         info,
-        protocol: None,
-        metadata: None,
+        protocol: growth.as_ref().and_then(|growth| growth.protocol.as_ref()),
+        metadata: growth.as_ref().map(|growth| &growth.metadata),
         txns,
         files: &replay.files,
     }

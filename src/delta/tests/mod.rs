@@ -247,6 +247,7 @@ pub(super) fn append_under(epoch: &Epoch, spans: &[(i32, i64, i64)], name: &str)
         epoch: epoch.clone(),
         advance,
         files: vec![file(name, rows)],
+        columns: None,
         outbox: None,
     }
 }

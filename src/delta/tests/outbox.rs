@@ -242,6 +242,7 @@ async fn dlq_1_what_was_named_for_another_folder_is_still_shown_there() {
 fn replay(follows: Option<i64>, replaced: &str, left: &str) -> Replay {
     Replay {
         files: vec![file(&format!("replayed-{left}"), 1)],
+        columns: None,
         outbox: Outbox {
             table: FOLDER.to_owned(),
             files: vec![rejected(left, 1)],

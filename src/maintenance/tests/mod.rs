@@ -2,6 +2,7 @@
 
 mod clean;
 mod compaction;
+mod damage;
 mod flat;
 mod rejects;
 
@@ -118,6 +119,7 @@ impl Lake {
             epoch: Epoch::begin(1),
             advance,
             files: files.clone(),
+            columns: None,
             outbox: None,
         };
         let outcome = table.commit(&append, "shop").await;

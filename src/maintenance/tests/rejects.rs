@@ -35,6 +35,7 @@ async fn reject(lake: &Lake, root: &LocalPath, name: &str) -> u64 {
         epoch: Epoch::begin(1),
         advance,
         files: Vec::new(),
+        columns: None,
         outbox: Some(Outbox {
             table: REJECTS.to_owned(),
             files: vec![StagedFile {

@@ -156,6 +156,7 @@ fn state(state: &TableState) -> (&'static str, Option<&str>) {
     match state {
         TableState::Starting => ("starting", None),
         TableState::Running => ("running", None),
+        TableState::Paused => ("paused", None),
         TableState::Suspended(reason) => ("suspended", Some(reason)),
     }
 }

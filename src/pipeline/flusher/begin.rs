@@ -31,6 +31,12 @@ impl Flusher {
         if let Err(reason) = self.publish().await {
             return self.halted(&epoch, reason);
         }
+        let is_same = |current: &Epoch| current.same_as(&epoch);
+        if !self.epoch().as_ref().is_some_and(is_same)
+            && let Err(reason) = self.share.begin_schemas(&self.table, &self.clock)
+        {
+            return self.halted(&epoch, reason);
+        }
         self.state.suspended = None;
         self.show_table();
         self.status.table(self.share.name(), |table| {

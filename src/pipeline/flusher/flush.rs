@@ -87,12 +87,16 @@ impl Flusher {
             return Ok(None);
         }
         let advance = sealed.advance;
-        let plan = Arc::clone(&self.share);
-        let plan = &plan.plan;
+        let schema = self
+            .share
+            .schemas
+            .widest(&sealed.batches, &sealed.encoders)
+            .map_err(|error| Failed::Halt(error.to_string()))?;
+        let share = Arc::clone(&self.share);
         let files = self
-            .encode(sealed.batches, sealed.encoders, &plan.layout)
+            .encode(sealed.batches, sealed.encoders, &schema.layout)
             .await?;
-        let files = self.upload(epoch, files, &plan.store).await?;
+        let files = self.upload(epoch, files, &share.plan.store).await?;
         let outbox = self.stage(epoch, sealed.rejected).await?;
         drop(sealed.permits);
         let polled = advance.steps().map(|(topic_partition, _)| topic_partition);
@@ -113,12 +117,14 @@ impl Flusher {
             epoch: epoch.clone(),
             advance,
             files,
+            columns: self.share.schemas.to_add(&schema),
             outbox,
         };
         let began = self.clock.now();
         let outcome = self.table.commit(&append, &self.app_name).await;
         match outcome {
             CommitOutcome::Committed(version) => {
+                self.share.schemas.follow(self.table.schema());
                 self.committed(&append, version, began);
                 if append.outbox.is_some() {
                     self.publish().await.map_err(Failed::Halt)?;
@@ -166,7 +172,7 @@ impl Flusher {
             };
             let Some(Handed {
                 sealed,
-                encoder,
+                encoders,
                 rejected: (batch, rejects),
             }) = handed
             else {
@@ -179,7 +185,7 @@ impl Flusher {
                 .map_err(|error| Failed::Halt(error.to_string()))?;
             all.batches.extend(sealed.batches);
             all.permits.extend(sealed.permits);
-            all.encoders.extend(encoder);
+            all.encoders.extend(encoders);
         }
         Ok(all)
     }
@@ -194,7 +200,11 @@ impl Flusher {
         let layout = Arc::clone(layout);
         let work = move || -> Result<Vec<EncodedFile>, writer::Error> {
             if !batches.is_empty() {
-                let mut encoder = encoders.pop().unwrap_or_else(|| Encoder::new(layout));
+                let has_all = |encoder: &Encoder| encoder.layout().columns() == layout.columns();
+                let mut encoder = match encoders.iter().position(has_all) {
+                    Some(place) => encoders.swap_remove(place),
+                    None => Encoder::new(layout),
+                };
                 for batch in &batches {
                     encoder.write(batch)?;
                 }

@@ -61,7 +61,7 @@ pub(super) struct Handed {
     /// Offsets, rows without an encoder, permits.
     pub(super) sealed: Sealed,
     /// The files that are being written.
-    pub(super) encoder: Option<Encoder>,
+    pub(super) encoders: Vec<Encoder>,
     /// The rejected records that are kept: those without an encoder, and the files that are being written.
     pub(super) rejected: (Option<RecordBatch>, Option<Encoder>),
 }
@@ -200,14 +200,17 @@ impl Lane {
             .get(&name)
             .is_none_or(|table| !table.epoch.same_as(epoch));
         if stale {
-            match share.plan.decoder(&self.ctx.clock) {
+            let schema = share.schemas.now();
+            match share.plan.decoder(&schema, &self.ctx.clock) {
                 Ok(decoder) => {
                     let table = LaneTable {
                         share: Arc::clone(share),
                         epoch: epoch.clone(),
                         decoder,
                         accumulator: Accumulator::new(epoch.clone()),
+                        schema,
                         encoder: None,
+                        earlier: Vec::new(),
                         rejects: share.plan.dlq.as_ref().map(Rejects::new),
                         permit: self.ctx.pool.hold(0),
                         halted: None,
@@ -291,14 +294,15 @@ impl Lane {
             }
         };
         let mut sealed = table.accumulator.seal();
-        let encoder = table.encoder.take();
+        let mut encoders = std::mem::take(&mut table.earlier);
+        encoders.extend(table.encoder.take());
         sealed
             .permits
             .push(std::mem::replace(&mut table.permit, self.ctx.pool.hold(0)));
         self.publish(name);
         Some(Handed {
             sealed,
-            encoder,
+            encoders,
             rejected,
         })
     }

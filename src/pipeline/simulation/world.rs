@@ -161,6 +161,10 @@ impl World {
             }
         });
         let name = format!("life {life}");
+        // Not drawn, so that a seed's other events do not depend on it. Lives that declare other columns, and other types, are a config that is rolled out.
+        let declared =
+            usize::try_from(life).unwrap_or(0) * 5 + self.settings.topics.len() + self.lanes;
+        let settings = declaring(&self.settings, DECLARED[declared % DECLARED.len()]);
         Surroundings {
             broker: self.broker.clone(),
             store: DistantStore::new(
@@ -172,7 +176,7 @@ impl World {
             )
             .with_gate(gate),
             clock: InstanceClock::new(&self.timeline, self.random.child()),
-            settings: self.settings.clone(),
+            settings,
             lanes: self.lanes,
             pool_bytes: self.pool_bytes,
         }
@@ -483,6 +487,26 @@ fn committed_numbers(path: &str, bytes: &[u8]) -> Vec<i32> {
         .flatten()
         .filter_map(|span| i32::try_from(span["partition"].as_i64()?).ok())
         .collect()
+}
+
+/// What lives declare: columns that differ in number, order and type.
+const DECLARED: [&str; 5] = [
+    "id long",
+    "id long, a long",
+    "b struct<x long>, id long, a int",
+    "id long, b struct<y string, x int>",
+    "id int, c array<struct<z long>>",
+];
+
+/// The same settings with other declared columns.
+fn declaring(settings: &settings::Table, ddl: &str) -> settings::Table {
+    let mut settings = settings.clone();
+    let text = format!(
+        "version: 1\nname: s\nkafka: {{ bootstrap_servers: \"k:1\" }}\nstorage: {{ url: \"file:///l\" }}\ntables:\n  - name: t\n    topics: [t]\n    value: {{ format: json, schema: {{ ddl: \"{ddl}\" }} }}\n"
+    );
+    let config = config::parse(&text, Path::new("declared.yaml"), &|_| None).unwrap();
+    settings.value = config.tables.into_iter().next().unwrap().value;
+    settings
 }
 
 fn table_settings(lag_s: u64) -> settings::Table {

@@ -68,7 +68,12 @@ impl Encoder {
         self
     }
 
-    /// Takes in rows of the layout's columns. After an error the encoder is spent.
+    /// What its files are made for.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Takes in rows of the layout's columns, or of some of them: then the others are null. After an error the encoder is spent.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         if self.has_failed {
             return Err(Error::Failed);

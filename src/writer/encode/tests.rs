@@ -194,18 +194,33 @@ fn mem_1_buffered_bytes_follow_what_is_held() {
 #[test]
 fn a_batch_of_other_columns_is_refused_and_spends_the_encoder() {
     let batch = pairs(&[("a", 1)]);
-    let mut encoder = Encoder::new(Arc::new(layout(&batch.schema(), &[])));
-    let error = encoder.write(&batch.project(&[1]).unwrap()).unwrap_err();
+    let only_n = batch.project(&[1]).unwrap();
+    let mut encoder = Encoder::new(Arc::new(layout(&only_n.schema(), &[])));
+    let error = encoder.write(&batch).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a batch of [n Int64] reached the writer of [p Utf8, n Int64]"
+        "a batch of [p Utf8, n Int64] reached the writer of [n Int64]"
     );
     assert_eq!(error.kind(), Kind::Bug);
     assert!(
-        matches!(encoder.write(&batch), Err(Error::Failed)),
+        matches!(encoder.write(&only_n), Err(Error::Failed)),
         "D13: nothing comes out of an encoder that failed"
     );
     assert!(matches!(encoder.finish(), Err(Error::Failed)));
+}
+
+#[test]
+fn rows_from_before_the_columns_grew_are_null_in_what_is_new() {
+    let batch = pairs(&[("a", 1)]);
+    let mut encoder = Encoder::new(Arc::new(layout(&batch.schema(), &[])));
+    encoder.write(&batch.project(&[1]).unwrap()).unwrap();
+    encoder.write(&batch).unwrap();
+    let [file] = <[_; 1]>::try_from(encoder.finish().unwrap()).unwrap();
+    let stats: serde_json::Value = serde_json::from_str(&file.stats).unwrap();
+    assert_eq!(
+        (file.rows, &stats["nullCount"]["p"]),
+        (2, &serde_json::json!(1))
+    );
 }
 
 #[test]

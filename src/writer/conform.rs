@@ -1,4 +1,4 @@
-//! Rows of a file in today's shape of the table: columns by name, nulls for columns that are younger than the file, other physical forms of the same type. Owns what
+//! Rows of a file, or of a decoder, in today's shape of the table: columns by name, nulls for columns that are younger than the file, other physical forms of the same type. Owns what
 //! may become what; anything else leaves the file alone.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 
 /// Brings a batch into the shape of `schema`; the error names the column and both types.
-pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
     let rows = batch.num_rows();
     let columns = schema
         .fields()
