@@ -94,8 +94,19 @@ async fn load_once(
         replay.take(next, read);
         next += 1;
     }
-    let state = replay.finish(store, first, confirmed).await?;
-    Ok(Some(state))
+    let loaded = replay.finish(store, first, confirmed).await?;
+    // A clean-up in between takes entries away, and a late put can land in their place, where it never counted (COMMIT-2).
+    if loaded.state.version >= first
+        && let Some(newest) = log::last_checkpoint(store).await?
+        && Some(newest) != hint
+        && newest > loaded.state.version
+    {
+        return Err(store.damaged(
+            loaded.state.version,
+            format!("the log ends there, below its newest checkpoint of version {newest}"),
+        ));
+    }
+    Ok(Some(loaded))
 }
 
 /// A checkpoint that was read.
