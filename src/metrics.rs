@@ -185,7 +185,7 @@ impl Metrics {
             lag_records: declare.gauge("lag_records", "table, topic, partition", "Offsets between what is committed to the table and the end of the topic partition, for those that this process owns."),
             freshness_seconds: declare.gauge("table_freshness_seconds", "table", "Age of the newest moment up to which every topic partition of the table is committed."),
             since_commit_seconds: declare.gauge("since_last_commit_seconds", "table", "Time since this process last committed to the table."),
-            state: declare.gauge("table_state", "table, state", "1 for the state the table is in (starting, running, suspended), 0 for the others."),
+            state: declare.gauge("table_state", "table, state", "1 for the state the table is in (starting, running, paused, suspended), 0 for the others."),
             memory_used_bytes: declare.gauge("memory_used_bytes", "", "Bytes under permit of `limits.memory`."),
             memory_limit_bytes: declare.gauge("memory_limit_bytes", "", "`limits.memory`."),
             rebalances: declare.counter("rebalances", "", "Assignments and revocations by the consumer group."),
@@ -249,7 +249,7 @@ impl Metrics {
             let label = OfTable {
                 table: table.name.clone(),
             };
-            for state in ["starting", "running", "suspended"] {
+            for state in ["starting", "running", "paused", "suspended"] {
                 self.state
                     .get_or_create(&OfState {
                         table: table.name.clone(),

@@ -38,6 +38,10 @@ def entries(table: Path) -> list[list[dict]]:
     return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
 
 
+def versions(table: Path) -> int:
+    return sum(1 for _ in (table / "_delta_log").glob("0*.json"))
+
+
 def outboxes(table: Path) -> list[dict]:
     infos = (action.get("commitInfo", {}).get("lakeward", {}) for actions in entries(table) for action in actions)
     return [info["outbox"] for info in infos if "outbox" in info]
@@ -161,8 +165,13 @@ def test_dlq_1_kill_9_at_any_moment_leaves_both_tables_exact(kafka, folder, topi
         for number, payload in enumerate(produced[start : start + 500], start):
             producer.produce(topic, value=payload, partition=number % 2)
         assert producer.flush(60) == 0
+        before = versions(sink.table("events"))
         with sink.start() as running:
-            time.sleep(dice.uniform(0.3, 2.5))
+            # Around its first commit: soon after it, or at any moment.
+            deadline = time.monotonic() + 20
+            while running.is_alive and versions(sink.table("events")) == before and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(dice.choice([0, 0.005, 0.02, dice.uniform(0, 1)]))
             if running.is_alive:
                 running.signal(signal.SIGKILL)
                 kills += 1
@@ -194,8 +203,12 @@ def test_dlq_1_a_replay_after_a_mend_adds_each_record_once_whatever_kills_it(kaf
     sink.write()
     kills = 0
     for _ in range(12):
+        before = versions(sink.table("events"))
         with Running(["dlq", "replay", "-c", sink.config, "--table", "events"], folder) as running:
-            time.sleep(dice.uniform(0.02, 0.5))
+            # At any moment, or right after its commit.
+            deadline = time.monotonic() + dice.choice([dice.uniform(0.02, 1), 5])
+            while running.is_alive and versions(sink.table("events")) == before and time.monotonic() < deadline:
+                time.sleep(0.002)
             if running.is_alive:
                 running.signal(signal.SIGKILL)
                 kills += 1
@@ -213,3 +226,18 @@ def test_dlq_1_a_replay_after_a_mend_adds_each_record_once_whatever_kills_it(kaf
     expect_exact(sink, set(range(6001)) - bad, bad | {6001})
     for reader in READERS:
         assert offsets(sink.table("events__dlq"), reader) == sorted(bad | {6001}), reader
+
+
+def test_mem_1_a_topic_of_large_bad_records_stays_within_the_memory_limit(kafka, folder, topic):
+    limit_mib, records = 160, 120_000
+    kafka.create_topic(topic, 1)
+    dice = random.Random(1)
+    # Random bytes: nothing that compression could hide.
+    kafka.produce(topic, [dice.randbytes(4000) for _ in range(records)], 1)
+    table = json_table("events", topic, DDL, errors={"suspend_above": PATIENT}, target_lag="60s", flush={"file_size": "16GiB", "rows": 1_000_000_000})
+    sink = Sink(folder, kafka.bootstrap, table, limits={"memory": f"{limit_mib}MiB", "lanes": 2})
+    ended = sink.until_caught_up(seconds_max=180).expect(0)
+    commits = len(outboxes(sink.table("events")))
+    print(f"\n[dlq] {records} bad records of 4 kB, peak {ended.peak_memory_bytes >> 20} MiB of {limit_mib}, {commits} commits, {ended.seconds:.1f} s", flush=True)
+    assert ended.peak_memory_bytes <= limit_mib << 20
+    assert sum(len(rows(sink.table("events__dlq"), ["_kafka_offset"])) for _ in range(1)) == records

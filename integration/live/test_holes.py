@@ -11,7 +11,8 @@ from deltalake import DeltaTable
 from audit.audit import read_log
 
 from .sink import Sink
-from .test_identities import make, newest, numbers, payloads, recreate
+from .test_identities import REFRESH, make, newest, numbers, payloads, recreate
+from .test_rebalance import PROTOCOLS
 
 
 def expire(kafka, topic: str, partition: int, low: int) -> None:
@@ -171,8 +172,12 @@ def test_one_of_two_tables_suspends_alone_and_goes_on_when_it_is_lifted(kafka, f
         running.drain().expect(0)
 
 
-def test_retention_that_overtakes_a_running_sink_is_recorded_and_what_was_read_before_is_kept(kafka, folder, topic):
+@pytest.mark.parametrize("protocol", ["eager", "cooperative", "kip-848"])
+def test_retention_that_overtakes_a_running_sink_is_recorded_and_what_was_read_before_is_kept(kafka, folder, topic, protocol):
+    """OFF-7. librdkafka forwards a queue of a topic partition that is assigned anew to nobody, unless it is attached to its lane again."""
     sink = filled(kafka, folder, topic, on_lost_offsets="continue")
+    sink.document["kafka"]["properties"] = {**REFRESH, **PROTOCOLS[protocol]}
+    sink.write()
     with sink.start() as running:
         sink.wait_until(running, lambda: sink.get("/readyz").ok)
         # What it has not fetched goes away under it: a stopped process is one that is slow.

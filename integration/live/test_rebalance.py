@@ -1,5 +1,7 @@
 """Owns instances that join and leave under load, over every group protocol, judged by the independent audit. Not kills (test_crash) and not other owners' holes."""
 
+import contextlib
+import json
 import threading
 import time
 
@@ -93,3 +95,25 @@ def test_what_is_read_before_a_revocation_is_committed_and_not_read_again(kafka,
             second.wait_until(comes, lambda: rows() == 1000)
             comes.drain().expect(0)
         stays.drain().expect(0)
+
+
+def test_a_sink_that_another_owner_supersedes_every_time_ends_with_exit_4(kafka, folder, topic):
+    kafka.create_topic(topic, 1)
+    kafka.produce(topic, (b'{"n": %d}' % value for value in range(20_000)), 1)
+    # Each turn waits twice as long, so ten of them take a minute; a lag of a second leaves room for somebody else's commit.
+    sink = Sink(folder, kafka.bootstrap, json_table("events", topic, "n long", target_lag="1s"))
+    log = sink.table("events") / "_delta_log"
+    with sink.start() as running:
+        sink.wait_until(running, lambda: any(log.glob("*.json")))
+        moved = 0
+        deadline = time.monotonic() + 240
+        while running.is_alive and time.monotonic() < deadline:
+            moved += 1
+            lines = [{"commitInfo": {"operation": "FOREIGN", "engineInfo": "another owner"}}, {"txn": {"appId": f"lakeward/{topic}/0/0", "version": moved}}]
+            version = max(int(file.stem) for file in log.glob("*.json")) + 1
+            with contextlib.suppress(FileExistsError), (log / f"{version:020}.json").open("x") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+            time.sleep(0.2)
+        running.wait(10).expect_error([4], "another owner", "events")
+    # Nothing of it is in the table: it never owned what it would have moved.
+    assert all(not commit.spans for commit in read_log(sink.table("events")).commits)

@@ -1,11 +1,15 @@
 """Owns `run --until-caught-up` on topics whose end no record marks: idle, empty, compacted, transactional. Not volume, not faults."""
 
 import time
+from contextlib import ExitStack
+
+import pytest
 
 from audit.audit import APP_ID, audit, read_log
 from audit.compare import json_record
 
 from .sink import Sink, json_table
+from .test_rebalance import PROTOCOLS, instance
 
 DDL = "n long"
 
@@ -61,7 +65,8 @@ def test_a_topic_with_an_empty_topic_partition_among_full_ones_ends(kafka, folde
     catch_up(kafka, Sink(folder, kafka.bootstrap, table(topic)), topic)
 
 
-def test_a_compacted_topic_ends_although_its_offsets_have_gaps(kafka, folder, topic):
+def compacted(kafka, topic: str) -> None:
+    """A topic that Kafka has compacted: most offsets below its end are gaps."""
     settings = {"cleanup_policy": "compact", "min_cleanable_dirty_ratio": 0.01, "segment_ms": 500, "max_compaction_lag_ms": 500, "delete_retention_ms": 100}
     kafka.create_topic(topic, 1, **settings)
     producer = kafka.producer()
@@ -81,30 +86,64 @@ def test_a_compacted_topic_ends_although_its_offsets_have_gaps(kafka, folder, to
         assert time.monotonic() < deadline, "Kafka did not compact in time"
         time.sleep(1)
     print(f"\n[compacted] {len(dump)} of {produced} records are left")
-    catch_up(kafka, Sink(folder, kafka.bootstrap, table(topic)), topic)
 
 
-def test_a_transactional_topic_ends_at_its_last_stable_offset_with_committed_rows_only(kafka, folder, topic):
+def tailed_by_markers(kafka, topic: str) -> None:
+    """150 committed records among aborted ones; the tail is nothing but an aborted transaction and its markers."""
     kafka.create_topic(topic, 2)
-    first = kafka.producer(transactional_id=f"{topic}-1")
-    first.init_transactions()
+    producer = kafka.producer(transactional_id=f"{topic}-1")
+    producer.init_transactions()
 
     def transact(values, commit: bool) -> None:
-        first.begin_transaction()
+        producer.begin_transaction()
         for number in values:
-            first.produce(topic, value=b'{"n": %d}' % number, partition=number % 2)
-        first.flush(30)
-        first.commit_transaction() if commit else first.abort_transaction()
+            producer.produce(topic, value=b'{"n": %d}' % number, partition=number % 2)
+        producer.flush(30)
+        producer.commit_transaction() if commit else producer.abort_transaction()
 
     transact(range(100), commit=True)
     transact(range(1000, 1100), commit=False)
     transact(range(100, 150), commit=True)
-    # The tail is nothing but an aborted transaction and its markers.
     transact(range(2000, 2050), commit=False)
+
+
+def full(kafka, topic: str) -> None:
+    kafka.create_topic(topic, 5)
+    kafka.produce(topic, payloads(1000), 4)
+
+
+def empty(kafka, topic: str) -> None:
+    kafka.create_topic(topic, 2)
+
+
+def test_a_compacted_topic_ends_although_its_offsets_have_gaps(kafka, folder, topic):
+    compacted(kafka, topic)
+    catch_up(kafka, Sink(folder, kafka.bootstrap, table(topic)), topic)
+
+
+def test_a_transactional_topic_ends_at_its_last_stable_offset_with_committed_rows_only(kafka, folder, topic):
+    tailed_by_markers(kafka, topic)
     sink = Sink(folder, kafka.bootstrap, table(topic))
     catch_up(kafka, sink, topic)
 
     assert rows(sink) == 150
+
+
+TOGETHER = [(full, "eager"), (full, "cooperative"), (full, "kip-848"), (empty, "kip-848"), (compacted, "cooperative"), (tailed_by_markers, "eager")]
+
+
+@pytest.mark.parametrize(("prepare", "protocol"), TOGETHER, ids=lambda it: it if isinstance(it, str) else it.__name__)
+def test_three_instances_that_start_together_all_end_there_also_on_a_second_run(kafka, folder, topic, prepare, protocol):
+    """More instances than topic partitions, so some own nothing and must see in the table that it is done."""
+    prepare(kafka, topic)
+    first = instance(folder, kafka, None, "first", table(topic), PROTOCOLS[protocol])
+    others = [instance(folder, kafka, first, name, table(topic), PROTOCOLS[protocol]) for name in ("second", "third")]
+    for again in ("", "again"):
+        with ExitStack() as stack:
+            running = [stack.enter_context(sink.start("--until-caught-up", "--timeout", "60s")) for sink in (first, *others)]
+            took = [member.wait(120).expect(0).seconds for member in running]
+        print(f"\n[{prepare.__name__}, {protocol}] ended {again} after {', '.join(f'{seconds:.1f} s' for seconds in took)}")
+    catch_up(kafka, first, topic)
 
 
 def test_a_hanging_transaction_is_not_waited_for_and_what_follows_it_is_taken_once_it_ends(kafka, folder, topic):

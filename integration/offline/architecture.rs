@@ -12,7 +12,7 @@ fn may_name(room: &str) -> Option<Vec<&'static str>> {
     let with = |more: &[&'static str]| FOUNDATION.iter().chain(more).copied().collect::<Vec<_>>();
     match room {
         "error" | "clock" => Some(vec!["error", "clock"]),
-        "model" => Some(vec!["error"]),
+        "model" => Some(vec!["error", "clock"]),
         "trial" => Some(vec!["model"]),
         "metrics" => Some(vec!["model", "error"]),
         "config" => Some(vec!["model", "error"]),

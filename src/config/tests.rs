@@ -560,7 +560,7 @@ fn mutated_configs_are_read_or_refused_in_words() {
         .collect();
     corpus.push(WRITTEN.to_owned());
     let said = |text: &str| {
-        if let Err(problems) = load(text) {
+        if let Err(problems) = &load(text) {
             assert!(problems.to_string().len() > 10, "{text}");
         }
     };
@@ -577,34 +577,10 @@ fn mutated_configs_are_read_or_refused_in_words() {
         state ^= state >> 27;
         usize::try_from(state >> 8).unwrap() % limit.max(1)
     };
-    let pieces = [
-        ":",
-        "- ",
-        "{",
-        "}",
-        "[",
-        "]",
-        "\"",
-        "'",
-        "&a ",
-        "*a",
-        "<<: ",
-        "!!int ",
-        "|\n",
-        "~",
-        "${A}",
-        "${",
-        "{table}",
-        "\t",
-        "\u{0}",
-        "\u{feff}",
-        "1e999",
-        "-0",
-        "0x",
-        "null",
-        "99999999999999999999",
-        "é",
-    ];
+    let pieces: Vec<&str> =
+        ": /- /{/}/[/]/\"/'/&a /*a/<<: /!!int /|\n/~/${A}/${/{table}/\t/\u{0}/\u{feff}/1e999/-0/0x/null/99999999999999999999/é"
+            .split('/')
+            .collect();
     let mut rounds = 0;
     while match seconds {
         Some(seconds) => clock.now().since(began) < Duration::from_secs(seconds),

@@ -532,9 +532,10 @@ fn frame(value: &[u8]) -> Outcome<(u32, &[u8])> {
 #[cold]
 fn refusal(refused: &Refused, id: u32) -> Box<Fault> {
     let message = format!("schema id {id}: {}", refused.message);
-    let fault = match refused.code {
-        Code::TypeMismatch | Code::UnknownField => Fault::incompatible(refused.code, message),
-        code => Fault::new(code, message),
+    let fault = if matches!(refused.code, Code::TypeMismatch | Code::UnknownField) {
+        Fault::incompatible(refused.code, message)
+    } else {
+        Fault::new(refused.code, message)
     };
     if refused.path.is_empty() {
         fault

@@ -200,18 +200,12 @@ impl Asker<'_> {
                 (latest.origin, found)
             }
             Value::AvroFile { file } => {
-                let text = self.read(file)?;
-                (
-                    file.display().to_string(),
-                    avro_file(&text, self.table.timestamps),
-                )
+                let found = avro_file(&self.read(file)?, self.table.timestamps);
+                (file.display().to_string(), found)
             }
             Value::AvroSingleObject { file } => {
-                let text = self.read(file)?;
-                (
-                    file.display().to_string(),
-                    single_object(&text, self.table.timestamps),
-                )
+                let found = single_object(&self.read(file)?, self.table.timestamps);
+                (file.display().to_string(), found)
             }
             Value::Json {
                 schema: JsonSchemaSource::Ddl(columns),
@@ -228,22 +222,17 @@ impl Asker<'_> {
                 unknown_fields,
             } => {
                 let text = self.read(file)?;
-                let document = Document::parse(&text, &[]).map_err(Refusal::new);
-                let shape = document
-                    .and_then(|document| document.shape())
-                    .and_then(json_schema::of_object);
-                let found = shape.and_then(|shape| declared(shape, *unknown_fields));
-                (file.display().to_string(), found)
+                (
+                    file.display().to_string(),
+                    json_file(&text, *unknown_fields),
+                )
             }
             Value::ProtobufFile { file, message } => {
                 let text = self.read(file)?;
-                let folder = file.parent().unwrap_or(Path::new("."));
-                let schema = ProtobufSchema::parse_file(&text, folder).map_err(Refusal::new);
-                let found = schema.and_then(|schema| {
-                    let root = protobuf::root(&schema.message(Some(message))?)?;
-                    Ok((root, Source::Protobuf(Arc::new(schema), message.clone())))
-                });
-                (file.display().to_string(), found)
+                (
+                    file.display().to_string(),
+                    protobuf_file(&text, file, message),
+                )
             }
             Value::Raw => ("format raw".to_owned(), plain(DataType::Binary)),
             Value::Text => ("format string".to_owned(), plain(DataType::Utf8)),
@@ -284,6 +273,18 @@ fn avro_file(text: &str, timestamps: Timestamps) -> Result<(Root, Source), Refus
         .map_err(Refusal::new)?
         .with(timestamps);
     Ok((avro::root(&schema)?, Source::Avro(Arc::new(schema))))
+}
+
+fn json_file(text: &str, unknown_fields: UnknownFields) -> Result<(Root, Source), Refusal> {
+    let document = Document::parse(text, &[]).map_err(Refusal::new)?;
+    declared(json_schema::of_object(document.shape()?)?, unknown_fields)
+}
+
+fn protobuf_file(text: &str, file: &Path, message: &str) -> Result<(Root, Source), Refusal> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let schema = ProtobufSchema::parse_file(text, folder).map_err(Refusal::new)?;
+    let root = protobuf::root(&schema.message(Some(message))?)?;
+    Ok((root, Source::Protobuf(Arc::new(schema), message.to_owned())))
 }
 
 fn single_object(text: &str, timestamps: Timestamps) -> Result<(Root, Source), Refusal> {

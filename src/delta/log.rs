@@ -54,6 +54,13 @@ pub(crate) struct Listing {
     pub(crate) checkpoints: BTreeMap<u64, Vec<CheckpointFiles>>,
 }
 
+impl Listing {
+    /// Whether there is no log.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.checkpoints.is_empty()
+    }
+}
+
 /// The files of one complete checkpoint, without sidecars.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CheckpointFiles {

@@ -94,8 +94,19 @@ async fn load_once(
         replay.take(next, read);
         next += 1;
     }
-    let state = replay.finish(store, first, confirmed).await?;
-    Ok(Some(state))
+    let loaded = replay.finish(store, first, confirmed).await?;
+    // A clean-up in between takes entries away, and a late put can land in their place, where it never counted (COMMIT-2).
+    if loaded.state.version >= first
+        && let Some(newest) = log::last_checkpoint(store).await?
+        && Some(newest) != hint
+        && newest > loaded.state.version
+    {
+        return Err(store.damaged(
+            loaded.state.version,
+            format!("the log ends there, below its newest checkpoint of version {newest}"),
+        ));
+    }
+    Ok(Some(loaded))
 }
 
 /// A checkpoint that was read.
@@ -165,8 +176,10 @@ async fn first_entry(
             "_last_checkpoint names it, but the log holds neither an entry nor a checkpoint",
         )),
         (None, None, None) => match log::any_data_file(store).await? {
-            // Another instance may have made the table, and begun to write, between the two looks.
-            Some(_) if log::read(store, 0).await?.is_some() => Ok(Some(0)),
+            // Others may have made the table, written to it and even cleaned up its first entries between the two looks: it is looked at anew.
+            Some(_) if !log::list(store, 0).await?.is_empty() => {
+                Err(store.damaged(0, "its log began while it was looked at"))
+            }
             Some(file) => Err(Error::NotATable {
                 location: store.url().to_string(),
                 reason: format!(

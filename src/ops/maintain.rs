@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::settings::Table;
 use crate::error::Kind;
 use crate::maintenance::upkeep::{Done, Task, Upkeep};
 use crate::maintenance::{self, Memory, Pace};
@@ -26,15 +25,19 @@ pub(super) fn maintain(request: &Maintain, patience: &Patience) -> Outcome {
     let config = wiring::config(&request.config)?;
     let chosen = wiring::tables(&config, &request.tables)?;
     let memory = Memory::of(config.limits.memory_bytes / 2);
-    let metrics = Metrics::new(&config.name);
+    let all_metrics = Metrics::new(&config.name);
     let mut tables = Vec::new();
     for table in chosen {
         let store = wiring::table_store(&config.storage, table)?;
-        let metrics = metrics.upkeep(&table.name);
-        tables.push((
-            table,
-            Upkeep::new(table, store, patience.clock(), memory, metrics),
-        ));
+        let metrics = all_metrics.upkeep(&table.name);
+        let upkeep = Upkeep::new(table, store.clone(), patience.clock(), memory, metrics);
+        tables.push(upkeep);
+        if wiring::has_rejected(&config.storage, table, patience)? {
+            let stores = (wiring::rejected_store(&config.storage, table)?, store);
+            let metrics = all_metrics.upkeep(&table.errors.table);
+            let clock = patience.clock();
+            tables.push(Upkeep::of_rejected(table, stores, clock, memory, metrics));
+        }
     }
     let tasks = request.tasks();
     block_on(async {
@@ -81,25 +84,25 @@ impl Maintain {
     }
 }
 
-async fn once(
-    tables: &mut [(&Table, Upkeep)],
-    tasks: &[Task],
-    pace: &Pace,
-    patience: &Patience,
-) -> Outcome {
+async fn once(tables: &mut [Upkeep], tasks: &[Task], pace: &Pace, patience: &Patience) -> Outcome {
     let mut ending = Ending::Done;
-    for (table, upkeep) in tables {
-        for task in tasks {
+    for upkeep in tables {
+        for task in tasks
+            .iter()
+            .filter(|task| upkeep.has(**task))
+            .copied()
+            .collect::<Vec<_>>()
+        {
             if pace.is_stopped() {
                 return Ok(ending);
             }
-            let done = watched(upkeep, *task, pace, patience).await?;
-            output::line(&format!("{}: {}", table.name, sentence(&done)));
+            let done = watched(upkeep, task, pace, patience).await?;
+            output::line(&format!("{}: {}", upkeep.name(), sentence(&done)));
         }
         for key in upkeep.left_alone() {
             output::line(&format!(
                 "{}: `{key}` cannot be compacted and is left alone; `lakeward verify --deep` says more",
-                table.name
+                upkeep.name()
             ));
             ending = Ending::Findings(Kind::Corrupt);
         }
@@ -107,14 +110,9 @@ async fn once(
     Ok(ending)
 }
 
-async fn stay(
-    tables: &mut [(&Table, Upkeep)],
-    tasks: &[Task],
-    pace: &Pace,
-    patience: &Patience,
-) -> Outcome {
+async fn stay(tables: &mut [Upkeep], tasks: &[Task], pace: &Pace, patience: &Patience) -> Outcome {
     while !pace.is_stopped() {
-        for (table, upkeep) in tables.iter_mut() {
+        for upkeep in tables.iter_mut() {
             // Each task looks at the table itself; what it costs to look is bounded by how often it is due.
             for task in upkeep.due(u64::MAX) {
                 if !tasks.contains(&task) || pace.is_stopped() {
@@ -124,7 +122,7 @@ async fn stay(
                 if let Ok(done) = watched(upkeep, task, pace, patience).await
                     && is_worth_a_line(&done)
                 {
-                    output::line(&format!("{}: {}", table.name, sentence(&done)));
+                    output::line(&format!("{}: {}", upkeep.name(), sentence(&done)));
                 }
             }
         }
@@ -207,15 +205,20 @@ fn sentence(done: &Done) -> String {
 }
 
 /// Prints what would be done.
-async fn forecast(tables: &mut [(&Table, Upkeep)], tasks: &[Task], patience: &Patience) -> Outcome {
+async fn forecast(tables: &mut [Upkeep], tasks: &[Task], patience: &Patience) -> Outcome {
     let mut rows = Vec::new();
-    for (table, upkeep) in tables {
-        for task in tasks {
+    for upkeep in tables {
+        for task in tasks
+            .iter()
+            .filter(|task| upkeep.has(**task))
+            .copied()
+            .collect::<Vec<_>>()
+        {
             let waited = patience
-                .wait("the store (`storage.url`)", said(upkeep, *task))
+                .wait("the store (`storage.url`)", said(upkeep, task))
                 .await?;
             for what in waited.map_err(failed)? {
-                rows.push(vec![table.name.clone(), task.name().to_owned(), what]);
+                rows.push(vec![upkeep.name().to_owned(), task.name().to_owned(), what]);
             }
         }
     }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::ops::cli::Run;
 use crate::ops::exit::{Ending, Failure, Outcome};
-use crate::ops::http::{self, View};
+use crate::ops::http::{self, Actions, Lift, View};
 use crate::ops::signals::Signals;
 use crate::ops::waiting::Patience;
+use crate::ops::way_out;
 use crate::ops::wiring;
-use crate::pipeline::{self, RunOptions, Status, Stop, Surroundings};
+use crate::pipeline::{self, Orders, RunOptions, Status, Stop, Surroundings};
 
 /// Runs the sink to its end.
 pub(crate) fn run(request: &Run, patience: &Patience) -> Outcome {
@@ -22,11 +24,17 @@ pub(crate) fn run(request: &Run, patience: &Patience) -> Outcome {
     let metrics = Arc::new(Metrics::new(&config.name));
     let status = Status::default();
     let stop = Stop::default();
+    let orders = Orders::default();
     let runtime = http::beside()?;
     let view = View {
         name: config.name.clone(),
         snapshot: snapshot_of(&status),
         metrics: Arc::clone(&metrics),
+        actions: Actions {
+            orders: orders.clone(),
+            token: config.http.token.clone(),
+            lift: lift(&config, patience),
+        },
         clock: clock.clone(),
     };
     let listener = runtime.block_on(http::bind(config.http.listen))?;
@@ -47,6 +55,7 @@ pub(crate) fn run(request: &Run, patience: &Patience) -> Outcome {
         metrics,
         status,
         stop,
+        orders,
     };
     pipeline::run(&config, &options, &surroundings)
         .map_err(|error| Failure::new(error.kind(), error))?;
@@ -59,10 +68,18 @@ fn snapshot_of(status: &Status) -> Box<dyn Fn() -> pipeline::status::StatusSnaps
     Box::new(move || status.snapshot())
 }
 
+fn lift(config: &Config, patience: &Patience) -> Lift {
+    let (config, patience) = (Arc::new(config.clone()), patience.clone());
+    Box::new(move |table| {
+        let (config, patience) = (Arc::clone(&config), patience.clone());
+        Box::pin(async move { way_out::lift(&config, &table, &patience).await })
+    })
+}
+
 fn exit_on_signals(
     runtime: &Runtime,
     stop: &Stop,
-    config: &crate::config::Config,
+    config: &Config,
     clock: &Clock,
 ) -> Result<(), Failure> {
     let signals = runtime.block_on(async { Signals::listen() })?;

@@ -14,24 +14,38 @@ use crate::pipeline::{Error, Place, WayOut};
 /// Lifts what a table waits for, and says what that was.
 pub(super) fn resume(request: &Resume, patience: &Patience) -> Outcome {
     let config = wiring::config(&request.config)?;
-    let table = named(&config, &request.table)?;
-    let work = async {
-        let way = WayOut::open(&config, table, patience.clock(), patience.limit()).await?;
-        way.resume().await
-    };
-    let lifted = block_on(patience.wait("kafka or the store", work))??.map_err(failed)?;
-    for cause in &lifted {
-        output::line(&format!("lifted {}: {}", cause.id, cause.sentence));
+    let table = &request.table;
+    let lifted = block_on(lift(&config, table, patience))??;
+    for line in &lifted {
+        output::line(&format!("lifted {line}"));
     }
     output::line(&if lifted.is_empty() {
         format!(
-            "table `{}`: nothing stands between it and its topics; instances that wait try again",
-            table.name
+            "table `{table}`: nothing stands between it and its topics; instances that wait try again"
         )
     } else {
-        format!("table `{}` goes on", table.name)
+        format!("table `{table}` goes on")
     });
     Ok(Ending::Done)
+}
+
+/// Lifts what a table waits for; answers each cause by its id and its sentence.
+pub(super) async fn lift(
+    config: &Config,
+    table: &str,
+    patience: &Patience,
+) -> Result<Vec<String>, Failure> {
+    let table = named(config, table)?;
+    let work = async {
+        let way = WayOut::open(config, table, patience.clock(), patience.limit()).await?;
+        way.resume().await
+    };
+    let lifted = patience.wait("kafka or the store", work).await?;
+    let lifted = lifted.map_err(failed)?;
+    Ok(lifted
+        .iter()
+        .map(|cause| format!("{}: {}", cause.id, cause.sentence))
+        .collect())
 }
 
 /// Says where a topic partition goes on.

@@ -7,7 +7,9 @@ use arrow::datatypes::Schema;
 use object_store::ObjectStore;
 
 use crate::config::Config;
-use crate::config::settings::{Allow, Evolution, OnIncompatible, SchemaRegistry, Storage, Table};
+use crate::config::settings::{
+    Allow, ErrorMode, Evolution, OnIncompatible, SchemaRegistry, Storage, Table,
+};
 use crate::decode::Registry;
 use crate::error::Kind;
 use crate::ops::cli::ConfigFile;
@@ -75,6 +77,21 @@ pub(super) fn rejected_objects(
         table.errors.table.clone(),
         store.objects(),
     )]))
+}
+
+/// Whether anything was ever rejected into a table of its own.
+pub(super) fn has_rejected(
+    storage: &Storage,
+    table: &Table,
+    patience: &Patience,
+) -> Result<bool, Failure> {
+    if table.errors.mode != ErrorMode::Dlq {
+        return Ok(false);
+    }
+    let store = rejected_store(storage, table)?;
+    let loaded = delta::Table::load(&store, patience.clock());
+    let loaded = block_on(patience.wait("the store (`storage.url`)", loaded))??;
+    Ok(loaded.map_err(of_table)?.is_some())
 }
 
 /// Checks that the store is there and that its put-if-absent is real.

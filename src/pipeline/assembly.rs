@@ -14,6 +14,7 @@ use crate::model::offset::TopicPartition;
 use crate::pipeline::control::{Control, FromWorker, TableControl};
 use crate::pipeline::flusher::{FlushState, Flusher, Publishing};
 use crate::pipeline::lane::{Lane, LaneCommand, LaneContext};
+use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::Planned;
 use crate::pipeline::share::{Ledger, Share};
 use crate::pipeline::status::Status;
@@ -40,6 +41,7 @@ pub(super) struct Parts {
     pub(super) batch_bytes: usize,
     pub(super) targets: Option<Targets>,
     pub(super) app_name: String,
+    pub(super) orders: Orders,
 }
 
 /// An instance at rest.
@@ -63,6 +65,8 @@ pub(super) fn assemble(parts: Parts) -> Assembly {
         metrics: parts.metrics,
         pending: None,
         revoking: None,
+        orders: parts.orders,
+        obeying: Vec::new(),
         unsought: BTreeMap::new(),
         epochs: 0,
         trouble: None,
@@ -142,6 +146,7 @@ fn add_table(control: &mut Control, planned: Planned, shared: &TableParts) -> Fl
         owned: BTreeSet::new(),
         epoch: None,
         suspended: None,
+        rests: false,
         parked: Vec::new(),
         reopen_at: None,
     };

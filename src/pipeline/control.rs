@@ -15,6 +15,8 @@ use crate::model::offset::TopicPartition;
 use crate::pipeline::error::Error;
 use crate::pipeline::flusher::FlusherCommand;
 use crate::pipeline::lane::LaneCommand;
+use crate::pipeline::obey::Obeying;
+use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::back_off;
 use crate::pipeline::revoke::Revoking;
 use crate::pipeline::share::{Ledger, Share};
@@ -85,6 +87,8 @@ pub(super) struct Control {
     pub(super) metrics: Arc<Metrics>,
     pub(super) pending: Option<Pending>,
     pub(super) revoking: Option<Revoking>,
+    pub(super) orders: Orders,
+    pub(super) obeying: Vec<Obeying>,
     /// Opened in their lanes and still paused, because librdkafka could not seek them yet.
     pub(super) unsought: BTreeMap<TopicPartition, i64>,
     pub(super) epochs: u64,
@@ -102,6 +106,8 @@ pub(super) struct TableControl {
     pub(super) owned: BTreeSet<TopicPartition>,
     pub(super) epoch: Option<Epoch>,
     pub(super) suspended: Option<String>,
+    /// Whether a person told it to rest.
+    pub(super) rests: bool,
     pub(super) parked: Vec<Parked>,
     /// When an ended epoch may begin again.
     pub(super) reopen_at: Option<Instant>,
@@ -122,6 +128,20 @@ pub(super) struct Pending {
     starts: BTreeMap<TopicPartition, i64>,
 }
 
+impl TableControl {
+    /// Whether nothing but an epoch is missing for it to be read.
+    fn may_read(&self) -> bool {
+        self.suspended.is_none() && !self.rests
+    }
+}
+
+impl Pending {
+    /// Leaves these parked when the assignment is answered.
+    pub(super) fn forget(&mut self, all: &[TopicPartition]) {
+        self.starts.retain(|it, _| !all.contains(it));
+    }
+}
+
 impl Control {
     /// One turn: serves the group, hears the workers, moves what is due.
     pub(super) fn turn(&mut self) -> Result<(), Error> {
@@ -139,6 +159,7 @@ impl Control {
         {
             self.finish_revoke()?;
         }
+        self.obey()?;
         self.answer_assignment()?;
         self.retry_parked()?;
         self.seek_rest()?;
@@ -224,7 +245,7 @@ impl Control {
                 continue;
             };
             table.owned.extend(wanted.iter().cloned());
-            if table.suspended.is_some() {
+            if !table.may_read() {
                 continue;
             }
             // Gaining keeps the epoch. Without one it begins over everything that the table has: a second epoch for what was retained would outlive a revocation (EPOCH-1).
@@ -413,7 +434,7 @@ impl Control {
     }
 
     /// Stops fetching these, also those that were about to be resumed.
-    fn pause(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
+    pub(super) fn pause(&mut self, all: &[TopicPartition]) -> Result<(), Error> {
         self.unsought.retain(|it, _| !all.contains(it));
         Ok(self.group.pause(all)?)
     }
@@ -502,7 +523,7 @@ impl Control {
         for name in affected.keys() {
             if let Some(table) = self.tables.get_mut(name)
                 && !table.owned.is_empty()
-                && table.suspended.is_none()
+                && table.may_read()
             {
                 table.reopen_at = Some(now);
             }
@@ -522,7 +543,7 @@ impl Control {
         }
     }
 
-    fn end_epoch(&mut self, name: &str) {
+    pub(super) fn end_epoch(&mut self, name: &str) {
         let Some(epoch) = self
             .tables
             .get_mut(name)
@@ -711,8 +732,12 @@ impl Control {
         }
         tracing::info!(table = name, "suspension lifted; reading the table again");
         table.reopen_at = Some(now);
-        self.status
-            .table(name, |table| table.state = TableState::Starting);
+        let state = if table.rests {
+            TableState::Paused
+        } else {
+            TableState::Starting
+        };
+        self.status.table(name, |table| table.state = state);
     }
 
     fn park(
@@ -767,7 +792,7 @@ impl Control {
     fn reopen_due(&mut self) {
         let now = self.clock.now();
         for table in self.tables.values_mut() {
-            if table.suspended.is_some()
+            if !table.may_read()
                 || table.owned.is_empty()
                 || table.reopen_at.is_none_or(|at| at > now)
             {

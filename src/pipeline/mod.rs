@@ -10,6 +10,8 @@ mod error;
 mod flusher;
 mod lane;
 mod maintain;
+mod obey;
+mod orders;
 mod plan;
 mod replay;
 mod revoke;
@@ -23,6 +25,7 @@ pub mod status;
 mod way_out;
 
 pub use error::Error;
+pub use orders::{Answer, Order, Orders};
 pub use replay::{Replayed, replay};
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;

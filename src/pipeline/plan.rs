@@ -10,7 +10,7 @@ use arrow::datatypes::Schema;
 use crate::clock::Clock;
 use crate::config::{Config, settings};
 use crate::decode::{self, Decoder, Registry, Resolved, Setup};
-use crate::delta::{self, Creation, Store, Table, TableStore, TopicStart};
+use crate::delta::{self, Creation, Publisher, Store, Table, TableStore, TopicStart};
 use crate::model::commit::CommitOutcome;
 use crate::model::identity::TopicIdentity;
 use crate::model::offset::TopicPartition;
@@ -224,6 +224,10 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
             }
         }
     }
+    // What the last owner named and did not come to show: a run that finds nothing to read ends before its first epoch.
+    Box::pin(Publisher::new(&outside.clock).publish(&table))
+        .await
+        .map_err(table_error)?;
     let plan = Plan {
         settings: settings.clone(),
         store,

@@ -46,8 +46,17 @@ pub enum TableState {
     Starting,
     /// Taking records, or ready to.
     Running,
+    /// Resting until a person lets it go on; it holds its topic partitions.
+    Paused,
     /// Stopped until a person acts; the reason is a sentence.
     Suspended(String),
+}
+
+impl TableState {
+    /// Whether a person must act.
+    pub fn is_suspended(&self) -> bool {
+        matches!(self, TableState::Suspended(_))
+    }
 }
 
 /// One table's picture.
@@ -75,6 +84,8 @@ pub struct TableStatus {
     pub valid_through_ms: Option<i64>,
     /// Rows in memory.
     pub buffered_rows: u64,
+    /// Rejects that this process has seen, committed or not, by code.
+    pub rejects_by_code: BTreeMap<&'static str, u64>,
     /// The last rejects, newest last.
     pub recent_rejects: VecDeque<Reject>,
     /// Topic partitions of the table's topics.
@@ -121,6 +132,7 @@ impl Status {
     pub fn rejected(&self, name: &str, rejects: &[Reject]) {
         self.table(name, |table| {
             for reject in rejects {
+                *table.rejects_by_code.entry(reject.code).or_default() += 1;
                 if table.recent_rejects.len() >= RECENT_REJECTS {
                     table.recent_rejects.pop_front();
                 }
@@ -164,6 +176,7 @@ fn readiness(inner: &Inner) -> Result<(), String> {
         }
         TableState::Starting => Some(format!("table `{}` is not open yet", table.name)),
         TableState::Running => None,
+        TableState::Paused => Some(format!("table `{}` was told to rest", table.name)),
     });
     suspended.map_or(Ok(()), Err)
 }

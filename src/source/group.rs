@@ -295,19 +295,29 @@ impl Group {
         if self.consumer.close_queue().is_err() {
             return;
         }
-        // librdkafka closes within its own bounds once every revocation is answered.
+        // librdkafka closes within its own bounds once every word of the group is answered: also an assignment that came while the member left.
         for _ in 0..300 {
             if self.consumer.closed() {
                 return;
             }
             for event in self.poll(Duration::from_millis(100)) {
-                if let Event::Revoked(all) | Event::Lost(all) = event
-                    && let Err(error) = self.acknowledge(&all)
-                {
-                    tracing::debug!(%error, "a revocation was not acknowledged while closing");
+                let answered = match event {
+                    Event::Revoked(all) | Event::Lost(all) => self.acknowledge(&all),
+                    Event::Assigned(all) => {
+                        self.assign(&all.into_iter().map(|it| (it, None)).collect())
+                    }
+                    Event::Trouble(_) | Event::Fatal(_) => Ok(()),
+                };
+                if let Err(error) = answered {
+                    tracing::debug!(%error, "a word of the group was not answered while closing");
                 }
             }
         }
+        tracing::warn!(
+            "the kafka client did not close in time; the group learns it when the session ends"
+        );
+        // To drop it would wait for it without a bound; the process is about to end.
+        std::mem::forget(Arc::clone(&self.consumer));
     }
 
     /// Whether assignments come and go in parts.

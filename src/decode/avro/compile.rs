@@ -306,10 +306,13 @@ impl Compiler<'_, '_> {
         let Err(reason) = self.gaps.add(name, wished) else {
             return Step::Unplaced(None, String::new());
         };
-        let null_branch = match &member.node {
-            Node::Union(branches) => branches.iter().position(|branch| *branch == Node::Null),
-            Node::Null => return Step::Nothing,
-            _ => None,
+        if member.node == Node::Null {
+            return Step::Nothing;
+        }
+        let null_branch = if let Node::Union(branches) = &member.node {
+            branches.iter().position(|branch| *branch == Node::Null)
+        } else {
+            None
         };
         let message = format!("the table has no column `{name}` for the field: {reason}");
         Step::Unplaced(null_branch, message)
@@ -348,10 +351,12 @@ impl Compiler<'_, '_> {
             (Node::TimestampNanos | Node::LocalTimestamp(_), DataType::Timestamp(_, _))
                 if self.data_type(node).as_ref() == Ok(target) =>
             {
-                match node {
-                    Node::LocalTimestamp(Unit::Millis) => Step::LongMillisToMicros,
-                    Node::LocalTimestamp(Unit::Micros) => Step::LongToLong,
-                    _ => Step::LongNanosToMicros,
+                if let Node::LocalTimestamp(Unit::Millis) = node {
+                    Step::LongMillisToMicros
+                } else if let Node::LocalTimestamp(Unit::Micros) = node {
+                    Step::LongToLong
+                } else {
+                    Step::LongNanosToMicros
                 }
             }
             (Node::String | Node::Uuid, DataType::Utf8) => Step::Text,

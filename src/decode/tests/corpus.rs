@@ -1109,7 +1109,7 @@ fn text_bytes(text: &str) -> Vec<u8> {
         {
             Some(byte) => {
                 bytes.push(byte);
-                rest = &behind[2..];
+                rest = behind.get(2..).unwrap_or_default();
             }
             // An escape of the record itself.
             None => {

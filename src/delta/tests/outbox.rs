@@ -53,10 +53,11 @@ impl Lake {
             table: FOLDER.to_owned(),
             files: vec![rejected(name, 1)],
         });
-        match table.commit(&append, "shop").await {
-            CommitOutcome::Committed(version) => version,
-            other => panic!("{other:?}"),
-        }
+        let outcome = table.commit(&append, "shop").await;
+        let CommitOutcome::Committed(version) = outcome else {
+            panic!("{outcome:?}");
+        };
+        version
     }
 
     async fn publish_anew(&self) -> Result<u64, Error> {

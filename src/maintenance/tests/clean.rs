@@ -298,35 +298,3 @@ async fn dlq_1_a_table_of_rejected_records_is_not_vacuumed_without_its_main_tabl
         .unwrap();
     assert!(vacuumed.kept_because.unwrap().contains("an-id"));
 }
-
-#[tokio::test]
-async fn a_hole_or_a_missing_checkpoint_is_named_and_nothing_is_written() {
-    let lake = Lake::in_memory(2).await;
-    for _ in 0..5 {
-        lake.append(30).await;
-    }
-    lake.objects()
-        .delete(&Path::from(log(3, "json")))
-        .await
-        .unwrap();
-    let before = lake.faulty.clone().unwrap();
-    let error = lake.compact().await.unwrap_err().to_string();
-    assert!(
-        error.contains("version 3") && error.contains("missing"),
-        "{error}"
-    );
-    let error = lake
-        .store
-        .write_checkpoint(&lake.clock)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("version 3"), "{error}");
-    assert!(
-        before
-            .inner()
-            .head(&Path::from("lake/orders/_delta_log/_last_checkpoint"))
-            .await
-            .is_err()
-    );
-}

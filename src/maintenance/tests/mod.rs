@@ -2,6 +2,7 @@
 
 mod clean;
 mod compaction;
+mod damage;
 mod flat;
 mod rejects;
 

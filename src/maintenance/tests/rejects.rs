@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use super::clean::{DAY, age, log};
 use super::*;
-use crate::clock::Instant;
 use crate::delta::Publisher;
 use crate::maintenance::clean_log::clean_log;
 use crate::maintenance::vacuum::{Feeding, Sweep};
@@ -46,14 +45,15 @@ async fn reject(lake: &Lake, root: &LocalPath, name: &str) -> u64 {
                 rows: 1,
                 stats: "{}".to_owned(),
                 modified_ms: 0,
-                staged: Instant::from_millis(0),
+                staged: lake.clock.now(),
             }],
         }),
     };
-    match table.commit(&append, "shop").await {
-        CommitOutcome::Committed(version) => version,
-        other => panic!("{other:?}"),
-    }
+    let outcome = table.commit(&append, "shop").await;
+    let CommitOutcome::Committed(version) = outcome else {
+        panic!("{outcome:?}");
+    };
+    version
 }
 
 #[tokio::test]
@@ -118,7 +118,9 @@ async fn dlq_1_vacuum_of_rejected_records_keeps_what_nobody_has_shown_yet() {
             .write(true)
             .open(rejects.join(name))
             .unwrap();
-        file.set_modified(SystemTime::now() - DAY * 40).unwrap();
+        let now = Duration::from_millis(Clock::machine().wall_ms().unsigned_abs());
+        file.set_modified(SystemTime::UNIX_EPOCH + now - DAY * 40)
+            .unwrap();
     }
     let store = lake.store.beside(REJECTS).unwrap();
     let feeding = Feeding {

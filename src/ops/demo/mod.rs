@@ -25,7 +25,7 @@ use crate::ops::progress::Progress;
 use crate::ops::verify::{Depth, Report, Subject, audit, block_on};
 use crate::ops::waiting::Patience;
 use crate::ops::{http, wiring};
-use crate::pipeline::{self, RunOptions, Status, Stop, Surroundings};
+use crate::pipeline::{self, Orders, RunOptions, Status, Stop, Surroundings};
 
 const TABLE: &str = "orders";
 const SUBJECT: &str = "shop.orders-value";
@@ -155,6 +155,7 @@ fn sink(
         metrics: Arc::new(Metrics::new(&config.name)),
         status: status.clone(),
         stop: Stop::default(),
+        orders: Orders::default(),
     };
     let progress = Progress::over("committing rows", records);
     let clock = patience.clock().clone();

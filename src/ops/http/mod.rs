@@ -1,5 +1,6 @@
-//! The HTTP listener: health, metrics, status as JSON and as a page. Owns the server and its bounds; only reads, and decides nothing about tables.
+//! The HTTP listener: health, metrics, status as JSON and as a page, and the actions on tables. Owns the server and its bounds; decides nothing about tables.
 
+mod actions;
 mod status;
 
 use std::io::ErrorKind;
@@ -7,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -21,7 +22,10 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::metrics::{self, Metrics};
 use crate::ops::exit::Failure;
+use crate::ops::http::actions::Peer;
 use crate::pipeline::status::StatusSnapshot;
+
+pub(crate) use actions::{Actions, Lift};
 
 /// No request of ours carries a body worth more.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -40,6 +44,8 @@ pub(crate) struct View {
     pub(crate) snapshot: Box<dyn Fn() -> StatusSnapshot + Send + Sync>,
     /// What is served on `/metrics`.
     pub(crate) metrics: Arc<Metrics>,
+    /// What a POST may do.
+    pub(crate) actions: Actions,
     /// For ages.
     pub(crate) clock: Clock,
 }
@@ -60,7 +66,7 @@ pub(crate) fn router(view: Arc<View>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(served_metrics))
         .route("/api/v1/status", get(served_status))
-        .route("/api/v1/tables/{name}/{action}", post(table_action))
+        .route("/api/v1/tables/{name}/{action}", post(actions::act))
         .fallback(async || {
             (
                 StatusCode::NOT_FOUND,
@@ -94,20 +100,6 @@ async fn served_metrics(State(view): State<Arc<View>>) -> Response {
 async fn served_status(State(view): State<Arc<View>>) -> Response {
     let document = status::document(&view.name, &(view.snapshot)(), view.clock.wall_ms());
     ([(header::CACHE_CONTROL, "no-store")], Json(document)).into_response()
-}
-
-async fn table_action(Path((name, action)): Path<(String, String)>) -> Response {
-    let (code, message) = match action.as_str() {
-        "pause" | "resume" | "flush" => (
-            StatusCode::NOT_IMPLEMENTED,
-            format!("`{action}` of table `{name}` is not built yet"),
-        ),
-        _ => (
-            StatusCode::NOT_FOUND,
-            format!("no action `{action}`; there are pause, resume, flush"),
-        ),
-    };
-    (code, Json(serde_json::json!({ "error": message }))).into_response()
 }
 
 /// A runtime for listeners beside the pipeline. One thread is enough for a scrape and a signal, and keeps both alive when the pipeline is busy.
@@ -148,15 +140,15 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, clock: Clock) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an HTTP connection");
                 clock.sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
         tokio::spawn(async move {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

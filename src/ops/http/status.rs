@@ -1,5 +1,6 @@
 //! The status as others read it: the JSON of `/api/v1/status` and the moment for metrics. Owns that mirror; model types are never serialised.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
@@ -36,6 +37,7 @@ struct Table {
     lag: Option<i64>,
     last_commit: Option<String>,
     valid_through: Option<String>,
+    rejects_by_code: BTreeMap<&'static str, u64>,
     recent_rejects: Vec<Rejected>,
     topic_partitions: Vec<Place>,
 }
@@ -89,6 +91,7 @@ fn table(table: &TableStatus) -> Table {
         lag: (!lags.is_empty()).then(|| lags.iter().sum()),
         last_commit: table.last_commit_ms.and_then(iso),
         valid_through: table.valid_through_ms.and_then(iso),
+        rejects_by_code: table.rejects_by_code.clone(),
         recent_rejects: table.recent_rejects.iter().map(rejected).collect(),
         topic_partitions: table
             .topic_partitions
@@ -153,6 +156,7 @@ fn state(state: &TableState) -> (&'static str, Option<&str>) {
     match state {
         TableState::Starting => ("starting", None),
         TableState::Running => ("running", None),
+        TableState::Paused => ("paused", None),
         TableState::Suspended(reason) => ("suspended", Some(reason)),
     }
 }

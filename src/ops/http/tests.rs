@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use super::*;
 use crate::model::batch::Reject;
 use crate::model::offset::TopicPartition;
+use crate::pipeline::Orders;
 use crate::pipeline::status::{TableState, TableStatus, TopicPartitionStatus};
 
 fn snapshot(state: TableState, ready: Result<(), String>) -> StatusSnapshot {
@@ -19,6 +20,7 @@ fn snapshot(state: TableState, ready: Result<(), String>) -> StatusSnapshot {
         last_commit_ms: Some(1_000_000_000_000),
         valid_through_ms: Some(1_000_000_000_500),
         buffered_rows: 3,
+        rejects_by_code: [("truncated", 1)].into(),
         recent_rejects: [Reject {
             topic_partition: TopicPartition::new("shop.orders", 1),
             offset: 17,
@@ -62,6 +64,11 @@ fn serving(snapshot: &StatusSnapshot) -> (tokio::runtime::Runtime, SocketAddr) {
         name: "shop".into(),
         snapshot: Box::new(move || snapshot.clone()),
         metrics: Arc::new(Metrics::new("shop")),
+        actions: Actions {
+            orders: Orders::default(),
+            token: None,
+            lift: Box::new(|_| Box::pin(async { Ok(Vec::new()) })),
+        },
         clock: clock.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -153,15 +160,9 @@ fn the_status_names_state_lag_and_rejects_with_coordinates() {
 }
 
 #[test]
-fn the_page_is_served_and_actions_are_refused_by_name() {
+fn the_page_is_served_and_unknown_actions_are_refused_by_name() {
     let running = snapshot(TableState::Running, Ok(()));
     assert!(ask(&running, "GET /").1.contains("<title>Lakeward</title>"));
-    let (code, text) = ask(&running, "POST /api/v1/tables/orders/pause");
-    assert_eq!(code, 501);
-    assert!(
-        text.contains("`pause` of table `orders` is not built yet"),
-        "{text}"
-    );
     assert_eq!(ask(&running, "POST /api/v1/tables/orders/explode").0, 404);
     assert_eq!(ask(&running, "GET /nowhere").0, 404);
     assert_eq!(ask(&running, "POST /metrics").0, 405);

@@ -51,7 +51,8 @@ pub(super) async fn audit(
         let unshown = outboxes.range(shown.saturating_add(1)..);
         let mut waiting = 0;
         for (version, outbox) in unshown {
-            waiting += take_in(&beside, &mut rejected, *version, outbox, report, patience).await?;
+            waiting +=
+                take_in(&beside, &mut rejected, (*version, outbox), report, patience).await?;
         }
         let rejected_count = if matches!(depth, Depth::Log) {
             None
@@ -85,8 +86,7 @@ pub(super) async fn audit(
 async fn take_in(
     beside: &Subject,
     rejected: &mut History,
-    version: u64,
-    outbox: &Outbox,
+    (version, outbox): (u64, &Outbox),
     report: &mut Report,
     patience: &Patience,
 ) -> Result<u64, Failure> {

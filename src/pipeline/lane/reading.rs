@@ -4,7 +4,7 @@
 use crate::decode::Appended;
 use crate::model::batch::{RawBatch, Reject};
 use crate::model::offset::{Span, TopicPartition};
-use crate::pipeline::lane::{BATCH_ROWS, Lane, to_u64};
+use crate::pipeline::lane::{Lane, to_u64};
 use crate::source::{Fetch, FetchError};
 
 /// Why a table takes no more records for now, or for good.
@@ -118,12 +118,7 @@ impl Lane {
         let mut appended = table
             .decoder
             .append(&raw.topic_partition, &raw.records, from);
-        if usize::try_from(appended.counts.polled()).ok() != appended.taken.checked_sub(from) {
-            return Err(Stopped::Halted(format!(
-                "{:?} do not account for the records of {} up to index {} (DEC-1); please report this",
-                appended.counts, raw.topic_partition, appended.taken
-            )));
-        }
+        check_accounts(&appended, raw, from)?;
         let next = raw
             .records
             .get(appended.taken)
@@ -147,12 +142,13 @@ impl Lane {
         self.note_rejects(name, &rejects);
         self.keep_rejects(name, raw, from, &appended)?;
         if let Some(wished) = &appended.wished {
-            let clock = self.ctx.clock.clone();
             let table = self
                 .tables
                 .get_mut(name)
                 .ok_or_else(|| halted("its table is gone"))?;
-            table.grow(wished, &clock).map_err(Stopped::Halted)?;
+            table
+                .grow(wished, &self.ctx.clock)
+                .map_err(Stopped::Halted)?;
             return Ok(taken);
         }
         if let Some(stalled) = appended.stalled {
@@ -161,25 +157,23 @@ impl Lane {
         if let Some(culprit) = culprit {
             return Err(Stopped::Halted(suspension(&culprit)));
         }
+        let batch_bytes = self.ctx.batch_bytes;
         let table = self
             .tables
             .get_mut(name)
             .ok_or_else(|| halted("its table is gone"))?;
         // A decoder that takes nothing is full: its rows make room.
-        let batch_bytes = self.ctx.batch_bytes;
-        if table.decoder.rows() >= BATCH_ROWS
-            || table.decoder.size_bytes() >= batch_bytes
-            || (taken == from && next.is_some())
-        {
-            if table.decoder.rows() == 0 {
-                return Err(Stopped::Halted(format!(
-                    "the decoder does not get past {} offset {}",
-                    raw.topic_partition,
-                    span.end()
-                )));
-            }
-            table.cut(batch_bytes).map_err(Stopped::Halted)?;
+        let is_full = taken == from && next.is_some();
+        if is_full && table.decoder.rows() == 0 {
+            return Err(Stopped::Halted(format!(
+                "the decoder does not get past {} offset {}",
+                raw.topic_partition,
+                span.end()
+            )));
         }
+        table
+            .cut_when_due(is_full, batch_bytes)
+            .map_err(Stopped::Halted)?;
         Ok(taken)
     }
 
@@ -236,6 +230,16 @@ impl Lane {
             );
         }
     }
+}
+
+fn check_accounts(appended: &Appended, raw: &RawBatch, from: usize) -> Result<(), Stopped> {
+    if usize::try_from(appended.counts.polled()).ok() == appended.taken.checked_sub(from) {
+        return Ok(());
+    }
+    Err(Stopped::Halted(format!(
+        "{:?} do not account for the records of {} up to index {} (DEC-1); please report this",
+        appended.counts, raw.topic_partition, appended.taken
+    )))
 }
 
 fn suspension(reject: &Reject) -> String {

@@ -94,6 +94,18 @@ impl LaneTable {
         Ok(())
     }
 
+    /// Cuts where a batch has come together, or the decoder has no more room.
+    pub(super) fn cut_when_due(&mut self, is_full: bool, batch_bytes: usize) -> Result<(), String> {
+        let is_due = is_full
+            || self.decoder.rows() >= BATCH_ROWS
+            || self.decoder.size_bytes() >= batch_bytes;
+        if is_due {
+            self.cut(batch_bytes)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Makes a batch of the decoded rows, and encodes as soon as there is more than a small file's worth.
     pub(super) fn cut(&mut self, batch_bytes: usize) -> Result<(), String> {
         self.take_rows()?;

@@ -15,6 +15,7 @@ use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::model::epoch::Epoch;
 use crate::pipeline::error::Error;
+use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::{self, Outside, Planned, back_off};
 use crate::pipeline::settle::{Accept, Settling};
 use crate::pipeline::status::{Status, TableState};
@@ -68,6 +69,8 @@ pub struct Surroundings {
     pub status: Status,
     /// How the outside ends it.
     pub stop: Stop,
+    /// What the outside asks of its tables.
+    pub orders: Orders,
 }
 
 /// Runs the sink on this thread until it is done or stopped. A suspended table ends a run that ends by itself; otherwise the others go on.

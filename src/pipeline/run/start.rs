@@ -79,6 +79,7 @@ impl Run<'_> {
             batch_bytes: usize::try_from(budget.batch_bytes).unwrap_or(usize::MAX),
             targets: targets.clone(),
             app_name: self.config.name.clone(),
+            orders: self.surroundings.orders.clone(),
         });
         let mut threads = Vec::new();
         for (number, lane) in at_rest.into_iter().enumerate() {

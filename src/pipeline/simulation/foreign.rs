@@ -215,7 +215,9 @@ impl Lake {
         let hint = json!({"version": newest, "size": actions.len()}).to_string();
         self.put("_delta_log/_last_checkpoint", hint, PutMode::Overwrite);
         // Nobody cleans up so soon what is still to be published.
-        let unpublished = oracle::unpublished(table, &self.rejected().unwrap());
+        // What is wrong with them is for the reckoning.
+        let rejected = self.rejected().unwrap_or_default();
+        let unpublished = oracle::unpublished(table, &rejected);
         let kept = unpublished.keys().next().copied().unwrap_or(newest);
         let below: Vec<(u64, String)> = self
             .entries()

@@ -18,6 +18,7 @@ use crate::pipeline::assembly::{Assembly, Parts, assemble};
 use crate::pipeline::control::Control;
 use crate::pipeline::error::Error;
 use crate::pipeline::lane::Lane;
+use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::{Outside, Planned, plan};
 use crate::pipeline::status::Status;
 use crate::source::{Fetches, Forwards};
@@ -163,6 +164,7 @@ impl Instance {
             batch_bytes: 1 << 16,
             targets: None,
             app_name: "simulation".to_owned(),
+            orders: Orders::default(),
         });
         let lanes: Vec<Arc<Mutex<Lane>>> = lanes
             .into_iter()

@@ -2,6 +2,7 @@
 //! every record exactly once, spans that tile, txns that never go down.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -216,7 +217,7 @@ pub(super) fn rejected(
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
         for batch in reader.build().unwrap() {
             let batch = batch.unwrap();
-            let column = |name: &str| batch.column_by_name(name).unwrap().clone();
+            let column = |name: &str| Arc::clone(batch.column_by_name(name).unwrap());
             let (numbers, offsets) = (column("_kafka_partition"), column("_kafka_offset"));
             for row in 0..batch.num_rows() {
                 let at = (
