@@ -197,9 +197,11 @@ fn mutated_frames_cost_no_neighbour() {
             _ if path.contains("proto-value") => (proto.to_owned(), "PROTOBUF"),
             _ => (avro.to_string(), "AVRO"),
         };
+        // A client keeps schemas by their ids.
+        let id = if kind == "PROTOBUF" { 2 } else { 1 };
         reply(
             200,
-            json!({"subject": "s", "id": 1, "version": 1, "schema": schema, "schemaType": kind})
+            json!({"subject": "s", "id": id, "version": 1, "schema": schema, "schemaType": kind})
                 .to_string(),
         )
     });
