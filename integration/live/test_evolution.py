@@ -44,10 +44,8 @@ ARROW = pa.schema([
     ("id", pa.int64()), ("name", pa.string()), ("items", pa.list_(pa.struct([("sku", pa.string()), ("price", pa.float64())]))),
     ("note", pa.string()), ("places", pa.map_(pa.string(), pa.struct([("city", pa.string()), ("zip", pa.string())]))),
 ])  # fmt: skip
-
-
-# What the first version's columns are.
-FIRST = [("id", pa.int64()), ("name", pa.string()), ("items", pa.list_(pa.struct([("sku", pa.string())])))]
+# What ORDER_1 makes: its items have no price.
+ARROW_1 = [("id", pa.int64()), ("name", pa.string()), ("items", pa.list_(pa.struct([("sku", pa.string())])))]
 
 
 def avro(schema: dict, value: dict) -> bytes:
@@ -309,7 +307,7 @@ def test_two_instances_evolve_at_once_and_agree(kafka, registry, folder, topic):
     assert "suspended" not in said, said[-4000:]
     report = audit(table, kafka.dump(topic), lambda *_: None)
     assert report.records == len(orders) and report.is_clean, report
-    arrow = pa.schema([*FIRST, *((f"extra{turn}", pa.string()) for turn in range(rounds))])
+    arrow = pa.schema([*ARROW_1, *((f"extra{turn}", pa.string()) for turn in range(rounds))])
     assert_all_read(table, pa.Table.from_pylist([row for _, row in orders], schema=arrow), arrow.names)
 
 
@@ -340,7 +338,7 @@ def test_columns_and_comments_of_another_engine_are_respected(kafka, registry, f
     fields = {field["name"]: field for field in json.loads(last_metadata(sink.table("orders"))["schemaString"])["fields"]}
     assert fields["id"]["metadata"].get("comment") == "the key" and fields["rank"]["metadata"].get("comment") == "ahead", fields
     assert fields["rank"]["type"] == "long" and fields["late"]["type"] == "string" and list(fields)[-1] == "late", fields
-    arrow = pa.schema([*FIRST, ("theirs", pa.string()), ("rank", pa.int64()), ("late", pa.string())])
+    arrow = pa.schema([*ARROW_1, ("theirs", pa.string()), ("rank", pa.int64()), ("late", pa.string())])
     assert_all_read(sink.table("orders"), pa.Table.from_pylist([row for _, row in orders], schema=arrow), arrow.names)
 
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use url::Url;
@@ -170,9 +170,10 @@ impl Instance {
             .into_iter()
             .map(|lane| Arc::new(Mutex::new(lane)))
             .collect();
-        let waiting = lanes.clone();
+        // The lanes have the clock: it may not keep them.
+        let waiting: Vec<_> = lanes.iter().map(Arc::downgrade).collect();
         with.clock.on_wait(move || {
-            for lane in &waiting {
+            for lane in waiting.iter().filter_map(Weak::upgrade) {
                 // Whoever waits may be a lane itself.
                 if let Ok(mut lane) = lane.try_lock() {
                     lane.hear();

@@ -96,9 +96,9 @@ fn the_same_seed_gives_the_same_trace() {
     assert_ne!(play(1, None).unwrap().hash, play(2, None).unwrap().hash);
 }
 
-/// An ordered bug must show within so many seeds, by words that name what it breaks.
-fn check_caught(bug: Bug, seeds: u64, words: &[&str]) {
-    for seed in 0..seeds {
+/// An ordered bug must show within these seeds, by words that name what it breaks.
+fn check_caught(bug: Bug, seeds: std::ops::Range<u64>, words: &[&str]) {
+    for seed in seeds.clone() {
         if let Err(message) = play(seed, Some(bug)) {
             let first = message.lines().next().unwrap();
             println!("{bug:?} is caught: {first}");
@@ -106,59 +106,60 @@ fn check_caught(bug: Bug, seeds: u64, words: &[&str]) {
             return;
         }
     }
-    panic!("{bug:?} is not caught within {seeds} seeds");
+    panic!("{bug:?} is not caught within the seeds {seeds:?}");
 }
 
 #[test]
 fn off_3_a_commit_without_the_base_check_is_caught() {
-    check_caught(Bug::NoBaseCheck, 300, &["OFF-3"]);
+    check_caught(Bug::NoBaseCheck, 0..300, &["OFF-3"]);
 }
 
 #[test]
 fn commit_1_a_result_that_is_guessed_is_caught() {
-    check_caught(Bug::NoReadBack, 50, &["COMMIT-1"]);
+    check_caught(Bug::NoReadBack, 0..50, &["COMMIT-1"]);
 }
 
 #[test]
 fn epoch_1_a_commit_after_a_revoke_is_caught() {
-    check_caught(Bug::CommitAfterRevoke, 300, &["EPOCH-1"]);
+    check_caught(Bug::CommitAfterRevoke, 0..300, &["EPOCH-1"]);
 }
 
 #[test]
 fn off_8_a_start_on_a_missing_txn_is_caught() {
-    check_caught(Bug::StartOnMissingTxn, 300, &["OFF-3"]);
+    check_caught(Bug::StartOnMissingTxn, 0..300, &["OFF-3"]);
 }
 
 #[test]
 fn off_3_a_lowered_txn_is_caught() {
-    check_caught(Bug::TxnLowered, 300, &["OFF-3"]);
+    check_caught(Bug::TxnLowered, 0..300, &["OFF-3"]);
 }
 
 #[test]
 fn commit_2_a_base_that_is_not_looked_at_is_caught() {
     check_caught(
         Bug::NoIdentityCheck,
-        300,
+        0..300,
         &["COMMIT-1", "OFF-3", "record", "row", "not everything"],
     );
 }
 
 #[test]
 fn comp_1_a_merge_that_loses_rows_is_caught() {
-    check_caught(Bug::LossyRewrite, 100, &["COMP-1"]);
+    check_caught(Bug::LossyRewrite, 0..100, &["COMP-1"]);
 }
 
 #[test]
 fn comp_2_a_merge_of_files_that_are_gone_is_caught() {
-    check_caught(Bug::StaleRewrite, 300, &["COMP-2"]);
+    check_caught(Bug::StaleRewrite, 0..300, &["COMP-2"]);
 }
 
 #[test]
 fn file_1_a_commit_of_files_that_a_vacuum_took_for_orphans_is_caught() {
-    check_caught(Bug::AgedFiles, 3_000, &["FILE-1"]);
+    // It takes a sleeping instance, a night and a vacuum in this order: few seeds have them, and the first of those is near.
+    check_caught(Bug::AgedFiles, 950..3_000, &["FILE-1"]);
 }
 
 #[test]
 fn dlq_1_rejects_that_are_published_twice_are_caught() {
-    check_caught(Bug::PublishedTwice, 300, &["adds", "DLQ-1"]);
+    check_caught(Bug::PublishedTwice, 0..300, &["adds", "DLQ-1"]);
 }
