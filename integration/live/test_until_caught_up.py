@@ -141,8 +141,10 @@ def test_three_instances_that_start_together_all_end_there_also_on_a_second_run(
     for again in ("", "again"):
         with ExitStack() as stack:
             running = [stack.enter_context(sink.start("--until-caught-up", "--timeout", "60s")) for sink in (first, *others)]
-            took = [member.wait(120).expect(0).seconds for member in running]
+            ended = [member.wait(120).expect(0) for member in running]
+        took = [one.seconds for one in ended]
         print(f"\n[{prepare.__name__}, {protocol}] ended {again} after {', '.join(f'{seconds:.1f} s' for seconds in took)}")
+        assert not any("did not close in time" in one.stderr for one in ended), "an assignment stayed unanswered"
     catch_up(kafka, first, topic)
 
 

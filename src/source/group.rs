@@ -56,6 +56,8 @@ pub struct Group {
     group_id: String,
     /// What has been assigned and not revoked; eager protocols replace the assignment as a whole.
     assigned: BTreeSet<TopicPartition>,
+    /// An assignment that was told and not answered yet.
+    unanswered: Option<Vec<TopicPartition>>,
 }
 
 impl std::fmt::Debug for Group {
@@ -81,6 +83,7 @@ impl Group {
             consumer: Arc::new(consumer),
             group_id: kafka.group_id.clone(),
             assigned: BTreeSet::new(),
+            unanswered: None,
         })
     }
 
@@ -119,7 +122,11 @@ impl Group {
         }
         for told in self.consumer.context().take() {
             events.push(match told {
-                Told::Assigned(named) => Event::Assigned(named_all(named)),
+                Told::Assigned(named) => {
+                    let all = named_all(named);
+                    self.unanswered = Some(all.clone());
+                    Event::Assigned(all)
+                }
                 Told::Revoked(named) if self.consumer.assignment_lost() => {
                     Event::Lost(named_all(named))
                 }
@@ -149,6 +156,7 @@ impl Group {
             self.consumer.assign(&list)
         };
         result.map_err(|error| self.group_error("assigning", &error))?;
+        self.unanswered = None;
         self.assigned.extend(starts.keys().cloned());
         let parked: Vec<TopicPartition> = starts
             .iter()
@@ -291,6 +299,12 @@ impl Group {
 
     /// Leaves the group. Every lane queue must have been dropped before; revocations are acknowledged inline.
     pub fn close(mut self) {
+        // librdkafka waits for the answer to an assignment before it does anything else, and tells it only once.
+        if let Some(all) = self.unanswered.take()
+            && let Err(error) = self.assign(&all.into_iter().map(|it| (it, None)).collect())
+        {
+            tracing::debug!(%error, "an assignment was not answered while closing");
+        }
         self.consumer.unsubscribe();
         if self.consumer.close_queue().is_err() {
             return;
