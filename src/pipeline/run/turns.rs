@@ -22,12 +22,13 @@ impl Run<'_> {
         mut suspended: Vec<(String, String)>,
     ) -> Result<(), Error> {
         let result = self.turn_until_done(&mut started);
-        suspended.extend(started.control.suspended());
         let drained = if result.is_ok() {
             self.drain(&mut started.control)
         } else {
             Ok(())
         };
+        // After the drain: a table that came to its end and is suspended by its last records says so at the last.
+        suspended.extend(started.control.suspended());
         // While the lanes still know which topic partitions are this process's own.
         started.upkeep.end(&self.surroundings.clock);
         started.control.stop_lanes();
