@@ -157,7 +157,7 @@ def test_dlq_1_kill_9_between_the_main_commit_and_publishing_leaves_both_tables_
 def test_dlq_1_kill_9_at_any_moment_leaves_both_tables_exact(kafka, folder, topic, seed):
     dice = random.Random(seed)
     kafka.create_topic(topic, 2)
-    sink = Sink(folder, kafka.bootstrap, json_table("events", topic, DDL, errors={"suspend_above": PATIENT}, target_lag="200ms"))
+    sink = Sink(folder, kafka.bootstrap, json_table("events", topic, DDL, errors={"suspend_above": PATIENT}, target_lag="200ms"), properties={"session.timeout.ms": "2000", "heartbeat.interval.ms": "500"})
     produced = [b"bad" if dice.random() < 0.3 else good(1, number)[0] for number in range(6000)]
     producer = kafka.producer()
     kills = 0
