@@ -11,7 +11,7 @@ use super::columns::{self, Origin};
 use super::format::{Cost, Failure, Format, Target};
 use super::key::KeyDecoder;
 use super::registry::Registry;
-use super::reject::{Code, Fault};
+use super::reject::{Code, Fault, Words};
 use super::types::count;
 use super::{Error, Resolved};
 use crate::clock::Clock;
@@ -50,6 +50,8 @@ pub struct Decoder {
     tombstones: Tombstones,
     errors: ErrorMode,
     on_incompatible: OnIncompatible,
+    /// Whether a rejected record may be shown in words about it.
+    words: Words,
     record_bytes_max: u64,
     clock: Clock,
     target: Target,
@@ -121,6 +123,11 @@ impl Decoder {
             tombstones: table.tombstones,
             errors: table.errors.mode,
             on_incompatible: table.evolution.on_incompatible,
+            words: if table.columns.are_hidden() {
+                Words::WithoutValues
+            } else {
+                Words::Whole
+            },
             record_bytes_max,
             clock,
             columns: fields.iter().map(new_column).collect(),
@@ -168,7 +175,7 @@ impl Decoder {
                     let schema_id = record.value.and_then(|value| self.format.schema_id(value));
                     appended.rejects.push(Reject {
                         schema_id,
-                        ..reject(topic_partition, record.at.offset, &fault)
+                        ..reject(topic_partition, record.at.offset, &fault, self.words)
                     });
                     if self.suspends(&fault) {
                         break;
@@ -372,13 +379,13 @@ fn with_members(fields: &Fields, at: usize, members: Fields) -> Fields {
 }
 
 #[cold]
-fn reject(topic_partition: &TopicPartition, offset: i64, fault: &Fault) -> Reject {
+fn reject(topic_partition: &TopicPartition, offset: i64, fault: &Fault, words: Words) -> Reject {
     Reject {
         topic_partition: topic_partition.clone(),
         offset,
         code: fault.code.word(),
-        path: fault.path(),
-        message: fault.message.clone(),
+        path: fault.path(words),
+        message: fault.message(words).to_owned(),
         schema_id: None,
     }
 }
