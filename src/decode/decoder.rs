@@ -24,6 +24,9 @@ use crate::model::record::{Record, Records};
 /// How many bytes of columns a decoder holds before it asks to be emptied.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
+/// What a hash takes beside a number, in values of 16 bytes.
+const HASH_CELLS: usize = 4;
+
 /// What a decoder is made of.
 #[derive(Debug)]
 pub struct Setup<'a> {
@@ -134,7 +137,7 @@ impl Decoder {
             record_columns: (0..fields.len())
                 .filter(|place| target.is_record(*place))
                 .collect(),
-            row_cells: count(fields),
+            row_cells: count(fields) + HASH_CELLS * table.columns.mask.len(),
             target,
             rows: 0,
             held_bytes_estimate: 0,

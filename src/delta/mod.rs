@@ -32,6 +32,7 @@ mod tests;
 mod watermark;
 
 pub use error::Error;
+pub use features::Support;
 pub use files::{Extent, FileList, LiveFile, PartitionValues};
 pub use log::{LogFile, LogObject};
 pub use mend::{LIFTED, Mend, Mending};
