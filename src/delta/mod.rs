@@ -33,6 +33,7 @@ mod watermark;
 
 pub use checkpoint_writer::Proof;
 pub use error::Error;
+pub use features::Support;
 pub use files::{Extent, FileList, LiveFile, PartitionValues};
 pub use log::{LogFile, LogObject};
 pub use mend::{LIFTED, Mend, Mending};
