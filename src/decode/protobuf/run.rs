@@ -68,6 +68,14 @@ impl Run {
                 continue;
             };
             next = place + 1;
+            if let Shape::Left | Shape::Nulled = field.shape {
+                let passed = wire.field(tag);
+                passed.map_err(|fault| fault.in_field(&field.name))?;
+                if let Some(oneof) = field.oneof.and_then(|oneof| message.oneofs.get(oneof)) {
+                    forget_all(oneof, columns, &mut filled);
+                }
+                continue;
+            }
             let Some(column) = columns.get_mut(field.column) else {
                 return Err(uneven());
             };
@@ -99,6 +107,7 @@ impl Run {
                     next = place;
                     self.entry_of(entry, tag, &mut wire, column)
                 }
+                Shape::Left | Shape::Nulled => Ok(()),
                 Shape::Unplaced(message) => {
                     Err(Fault::incompatible(Code::UnknownField, message.clone()))
                 }
@@ -137,9 +146,9 @@ impl Run {
                 {
                     Ok(())
                 }
-                Shape::Optional(_) => column.push_null(),
+                Shape::Optional(_) | Shape::Nulled => column.push_null(),
                 Shape::Implicit(step) => default(step, column),
-                Shape::Unplaced(_) => Ok(()),
+                Shape::Unplaced(_) | Shape::Left => Ok(()),
                 Shape::Required(_) => Err(Fault::new(
                     Code::MissingField,
                     "a required field is not there",
@@ -261,14 +270,9 @@ impl Run {
             return Ok(());
         }
         let mut packed = Wire::new(packed);
-        let kind = if let Step::Scalar(scalar) = step {
-            scalar.wire()
-        } else {
-            wire::VARINT
-        };
         let tag = wire::Tag {
             number: tag.number,
-            kind,
+            kind: step.packed_wire(),
         };
         while !packed.is_empty() {
             self.spend(cells)?;
@@ -409,6 +413,10 @@ impl Run {
                 return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
             }
             (Step::Scalar(kind), value) => return scalar(*kind, value, column),
+            (Step::Masked(inner, masked), value) => {
+                return masked.append(column, |scratch| self.value(inner, value, scratch));
+            }
+            (Step::Redacted(stand), _) => return stand.push(column),
             (_, wire::Field::Bytes(bytes)) => bytes,
             (_, _) => return Err(uneven()),
         };
@@ -435,14 +443,19 @@ impl Run {
 impl Field {
     /// Whether the field takes a value of this kind on the wire.
     fn takes(&self, kind: u8) -> bool {
-        self.step().is_some_and(|step| step.takes(kind))
+        matches!(self.shape, Shape::Nulled | Shape::Left)
+            || self.step().is_some_and(|step| step.takes(kind))
     }
 
     /// The step of a field that comes once.
     fn step(&self) -> Option<&Step> {
         match &self.shape {
             Shape::Optional(step) | Shape::Implicit(step) | Shape::Required(step) => Some(step),
-            Shape::Repeated(..) | Shape::Map(_) | Shape::Unplaced(_) => None,
+            Shape::Repeated(..)
+            | Shape::Map(_)
+            | Shape::Nulled
+            | Shape::Left
+            | Shape::Unplaced(_) => None,
         }
     }
 }
@@ -457,6 +470,18 @@ fn end_list(column: &mut Column) -> Outcome {
 /// Cuts back the other members of a oneof.
 fn forget_others(places: &[usize], kept: usize, columns: &mut [Column], filled: &mut Filled) {
     for place in places.iter().filter(|place| **place != kept) {
+        if let Some(column) = columns.get_mut(*place)
+            && filled.has(*place, column)
+        {
+            column.truncate(filled.row());
+            filled.remove(*place);
+        }
+    }
+}
+
+/// Cuts back every member of a oneof.
+fn forget_all(places: &[usize], columns: &mut [Column], filled: &mut Filled) {
+    for place in places {
         if let Some(column) = columns.get_mut(*place)
             && filled.has(*place, column)
         {
@@ -612,6 +637,10 @@ fn default(step: &Step, column: &mut Column) -> Outcome {
                 ));
             }
         },
+        (Step::Masked(inner, masked), _) => {
+            return masked.append(column, |scratch| default(inner, scratch));
+        }
+        (Step::Redacted(stand), _) => return stand.push(column),
         (Step::Refuse(message), _) => {
             return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
         }
