@@ -254,22 +254,10 @@ impl<'a> Run<'a> {
                 column.push(value.ok_or_else(|| out_of_range(text, "a float"))?);
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'-' | b'0'..=b'9') => {
-                let short = |short: Short| short_unscaled(short, *precision, *scale);
-                let value = match self.scanner.short_number_of(short) {
-                    Some(value) => value,
-                    None => unscaled(self.scanner.number()?, *precision, *scale)?,
-                };
-                column.push(value);
+                column.push(self.decimal(*precision, *scale)?);
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'"') => {
-                let text = self.short_text()?;
-                let short = Short::read(&text).filter(|(_, length)| *length == text.len());
-                let value =
-                    match short.and_then(|(short, _)| short_unscaled(short, *precision, *scale)) {
-                        Some(value) => value,
-                        None => unscaled(&String::from_utf8_lossy(&text), *precision, *scale)?,
-                    };
-                column.push(value);
+                column.push(self.decimal_text(*precision, *scale)?);
             }
             (Step::Binary, Data::Binary(column), b'"') => self.binary(column)?,
             (Step::Timestamp(_), Data::Long(column), b'"') => {
@@ -354,6 +342,23 @@ impl<'a> Run<'a> {
             ));
         }
         column.end()
+    }
+
+    fn decimal(&mut self, precision: u8, scale: u32) -> Outcome<i128> {
+        let short = |short: Short| short_unscaled(short, precision, scale);
+        match self.scanner.short_number_of(short) {
+            Some(value) => Ok(value),
+            None => unscaled(self.scanner.number()?, precision, scale),
+        }
+    }
+
+    fn decimal_text(&mut self, precision: u8, scale: u32) -> Outcome<i128> {
+        let text = self.short_text()?;
+        let short = Short::read(&text).filter(|(_, length)| *length == text.len());
+        match short.and_then(|(short, _)| short_unscaled(short, precision, scale)) {
+            Some(value) => Ok(value),
+            None => unscaled(&String::from_utf8_lossy(&text), precision, scale),
+        }
     }
 
     #[inline]

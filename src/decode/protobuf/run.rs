@@ -52,8 +52,7 @@ impl Run {
         row: usize,
     ) -> Outcome {
         let mut wire = Wire::new(bytes);
-        let mut next = 0;
-        let mut merges: Vec<usize> = Vec::new();
+        let (mut next, mut merges) = (0, Vec::<usize>::new());
         let mut filled = Filled::none_of(columns, row);
         while !wire.is_empty() {
             let tag = wire.tag()?;
