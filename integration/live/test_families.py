@@ -1,21 +1,28 @@
 """Owns a topic that feeds several tables of one process: each table has every record once by its own progress, whatever dies, and they suspend and rest together. Not tables
 without a topic in common (test_actions, test_holes)."""
 
+import io
 import json
 import random
+import re
 import signal
 import time
 
+import fastavro
 import pytest
 
 from audit.audit import audit, read_log
 from audit.compare import json_record
+
+from components.registry import confluent_prefix
 
 from .load import PARTITIONS, Load
 from .sink import Sink, json_table
 from .test_actions import post, state
 from .test_crash import SESSION, commits
 from .test_dlq import rows
+from .test_formats import number
+from .test_formats import post as register
 
 KILLS = 6
 
@@ -152,3 +159,78 @@ def test_a_run_until_caught_up_waits_for_every_table_of_the_topic(kafka, folder,
     before = len(read_log(sink.table("bytes")).commits)
     sink.until_caught_up(*asked).expect(0)
     assert len(read_log(sink.table("bytes")).commits) == before
+
+
+def test_records_are_routed_to_tables_by_their_type(kafka, registry, folder, topic):
+    unique = re.sub("[^a-z0-9]", "_", topic.lower())
+    fields = {"Order": [{"name": "id", "type": "long"}, {"name": "total", "type": "double"}], "Refund": [{"name": "id", "type": "long"}, {"name": "why", "type": "string"}]}
+    names, prefixes, schemas, tables = {}, {}, {}, []
+    for kind, its_fields in fields.items():
+        names[kind] = f"shop.live.{kind}_{unique}"
+        schema = {"type": "record", "name": names[kind], "fields": its_fields}
+        schemas[kind] = fastavro.parse_schema(schema)
+        # Orders by TopicRecordNameStrategy, refunds by RecordNameStrategy.
+        subject = f"{topic}-{names[kind]}" if kind == "Order" else names[kind]
+        prefixes[kind] = confluent_prefix(registry.register(subject, schema))
+        value = {"format": "avro", "schema": {"subject": subject, "message": names[kind]}}
+        tables.append({"name": kind.lower(), "topics": [topic], "value": value, "errors": {"mode": "suspend"}, "target_lag": "1s"})
+    kafka.create_topic(topic, 2)
+
+    def produce(numbers: range) -> None:
+        payloads = []
+        for index in numbers:
+            kind = "Order" if index % 3 else "Refund"
+            record = {"id": index, "total": index / 2} if kind == "Order" else {"id": index, "why": f"reason {index}"}
+            buffer = io.BytesIO()
+            fastavro.schemaless_writer(buffer, schemas[kind], record)
+            payloads.append(prefixes[kind] + buffer.getvalue())
+        kafka.produce(topic, payloads, 2, b"")
+
+    def expect(count: int) -> None:
+        orders = {row["id"]: row["total"] for row in rows(sink.table("order"), ["id", "total"])}
+        refunds = [(row["id"], row["why"]) for row in rows(sink.table("refund"), ["id", "why"])]
+        assert orders == {index: index / 2 for index in range(count) if index % 3}
+        assert sorted(refunds) == [(index, f"reason {index}") for index in range(count) if not index % 3]
+        assert len(rows(sink.table("order"), ["id"])) == len(orders)
+        for name, own in (("order", len(orders)), ("refund", len(refunds))):
+            spans = [span for commit in read_log(sink.table(name)).commits for span in commit.spans]
+            counts = [sum(span[key] for span in spans) for key in ("rows", "rejects", "skipped")]
+            assert counts == [own, 0, count - own], counts
+        # The skipped records are accounted for.
+        print(sink.command("verify", "--deep", "--against-kafka").expect(0).stdout, flush=True)
+
+    sink = Sink(folder, kafka.bootstrap, *tables, registry=registry.url)
+    produce(range(300))
+    sink.until_caught_up().expect(0)
+    expect(300)
+    with sink.start() as running:
+        produce(range(300, 600))
+        sink.wait_until(running, lambda: len(rows(sink.table("order"), ["id"])) > 200)
+        running.signal(signal.SIGKILL)
+        running.wait(10)
+    produce(range(600, 700))
+    sink.until_caught_up(seconds_max=120).expect(0)
+    expect(700)
+    # Without the word, the other type is not skipped.
+    del sink.document["tables"][0]["value"]["schema"]["message"]
+    sink.document["tables"][0] |= {"name": "all_orders", "evolution": {"allow": "none"}}
+    sink.write()
+    said = sink.until_caught_up("--table", "all_orders").expect(5).stderr
+    assert "all_orders" in said and "why" in said, said
+
+
+def test_protobuf_messages_are_routed_to_tables_by_their_type(kafka, registry, folder, topic):
+    unique = re.sub("[^a-z0-9]", "_", topic.lower())
+    proto = f'syntax = "proto3"; package {unique}; message Order {{ int64 id = 1; }} message Refund {{ int64 id = 1; string why = 2; }}'
+    prefix = confluent_prefix(register(registry, f"{topic}-value", "PROTOBUF", proto))
+    kafka.create_topic(topic, 1)
+    # The message indexes: 0 alone for the first message, else their number and each of them.
+    kafka.produce(topic, [prefix + (b"\x00" if index % 2 else b"\x02\x02") + number(1, index) for index in range(1, 101)], 1, b"")
+    tables = [
+        {"name": kind.lower(), "topics": [topic], "value": {"format": "protobuf", "schema": {"message": f"{unique}.{kind}"}}, "errors": {"mode": "suspend"}} for kind in ("Order", "Refund")
+    ]
+    sink = Sink(folder, kafka.bootstrap, *tables, registry=registry.url)
+    sink.until_caught_up().expect(0)
+    for name, remainder in (("order", 1), ("refund", 0)):
+        assert sorted(row["id"] for row in rows(sink.table(name), ["id"])) == [index for index in range(1, 101) if index % 2 == remainder]
+    sink.command("verify", "--deep", "--against-kafka").expect(0)

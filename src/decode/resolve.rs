@@ -58,10 +58,20 @@ pub(super) enum Source {
 /// What stands behind the registry's frame.
 #[derive(Debug, Clone)]
 pub(super) enum Framing {
-    Avro,
+    /// Only the record of this name, where the table says it.
+    Avro(Option<String>),
     Json(UnknownFields),
     /// The message of this name.
-    Protobuf(String),
+    Protobuf(String, OtherTypes),
+}
+
+/// What becomes of records of another type than the table's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OtherTypes {
+    /// They pass it by: the table says which type it takes.
+    Skipped,
+    /// They are bad records.
+    Rejected,
 }
 
 impl Resolved {
@@ -89,7 +99,7 @@ pub fn resolve(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Resolv
     let asker = Asker { table, registry };
     let key = match &table.key {
         Some(key) => {
-            let (origin, found) = asker.ask(key)?;
+            let (origin, found) = asker.ask(key, OtherTypes::Rejected)?;
             let checked = found.and_then(|(root, source)| {
                 if let Root::Record(fields) = &root {
                     names::check(fields)?;
@@ -102,7 +112,7 @@ pub fn resolve(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Resolv
         }
         None => None,
     };
-    let (origin, found) = asker.ask(&table.value)?;
+    let (origin, found) = asker.ask(&table.value, OtherTypes::Skipped)?;
     let checked = found.and_then(|(root, source)| {
         let resolved = Resolved {
             fields: value_fields(root, &table.value)?,
@@ -170,14 +180,17 @@ struct Asker<'a> {
 type Found = (String, Result<(Root, Source), Refusal>);
 
 impl Asker<'_> {
-    fn ask(&self, value: &Value) -> Result<Found, Error> {
+    /// What a schema says; `others` is what becomes of values of another type than one that is named.
+    fn ask(&self, value: &Value, others: OtherTypes) -> Result<Found, Error> {
         let found = match value {
-            Value::AvroConfluent { subject } => {
+            Value::AvroConfluent { subject, record } => {
                 let latest = self.latest(subject)?;
                 let timestamps = self.table.timestamps;
-                let found = latest.schema.avro();
-                let found = found.and_then(|schema| avro::root(&schema.with(timestamps)));
-                let source = Source::Framed(Framing::Avro);
+                let found = latest.schema.avro().and_then(|schema| {
+                    check_record(schema, record.as_deref())?;
+                    avro::root(&schema.with(timestamps))
+                });
+                let source = Source::Framed(Framing::Avro(record.clone()));
                 (latest.origin, found.map(|root| (root, source)))
             }
             Value::JsonConfluent {
@@ -193,8 +206,9 @@ impl Asker<'_> {
             Value::ProtobufConfluent { subject, message } => {
                 let latest = self.latest(subject)?;
                 let found = latest.schema.protobuf().and_then(|schema| {
+                    let others = message.as_ref().map_or(OtherTypes::Rejected, |_| others);
                     let message = schema.message(message.as_deref())?;
-                    let framing = Framing::Protobuf(message.full_name().to_owned());
+                    let framing = Framing::Protobuf(message.full_name().to_owned(), others);
                     Ok((protobuf::root(&message)?, Source::Framed(framing)))
                 });
                 (latest.origin, found)
@@ -266,6 +280,22 @@ impl Asker<'_> {
 struct LatestSchema {
     origin: String,
     schema: Arc<WriterSchema>,
+}
+
+/// A table that takes one type must have its columns from that type.
+fn check_record(schema: &Schema, wanted: Option<&str>) -> Result<(), Refusal> {
+    let Some(wanted) = wanted else {
+        return Ok(());
+    };
+    match schema.record_name() {
+        Some(name) if name == wanted => Ok(()),
+        Some(name) => Err(Refusal::new(format!(
+            "the schema is the record `{name}`, the table takes `{wanted}` (value.schema.message): write the subject that holds it"
+        ))),
+        None => Err(Refusal::new(format!(
+            "the schema is no record, the table takes `{wanted}` (value.schema.message)"
+        ))),
+    }
 }
 
 fn avro_file(text: &str, timestamps: Timestamps) -> Result<(Root, Source), Refusal> {

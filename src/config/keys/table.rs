@@ -195,7 +195,7 @@ pub(super) const KEYS: &[Key] = &[
         "tables[].value.schema.message",
         Kind::Text,
         Default::Absent,
-        "For protobuf: the full name of the message that is the value. Required with `file`; with `subject` it is the first message of the schema where it is left out.",
+        "For protobuf and framed avro: the full name of the message or record that the table takes; records of another type in the same topic pass it by, counted as skipped. For protobuf required with `file`; with `subject` it is the first message of the schema where it is left out, and another one is a bad record.",
     )
     .example("shop.Order"),
     Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Absent, "For json and json_schema: what a field without a column does; `rescue` where it is left out.")
