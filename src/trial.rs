@@ -26,6 +26,10 @@ pub enum Bug {
     LossyRewrite,
     /// Rejected records are published without a look at who did so before (DLQ-1).
     PublishedTwice,
+    /// A table takes what another of its family makes the lane read again.
+    RowsBelowOwnOffset,
+    /// A topic partition is fetched from the highest of its tables' offsets.
+    HighestOfFamily,
 }
 
 #[cfg(any(test, feature = "testing"))]

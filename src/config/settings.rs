@@ -210,6 +210,8 @@ pub enum Value {
     AvroConfluent {
         /// The subject; the config's default is `<topic>-value`.
         subject: String,
+        /// The record's full name, where the table says it: records of another type are not its own then.
+        record: Option<String>,
     },
     /// Avro without a frame, written with the schema in this file.
     AvroFile {
@@ -239,7 +241,7 @@ pub enum Value {
     ProtobufConfluent {
         /// The subject.
         subject: String,
-        /// The message's full name; `None` is the first one of the subject's latest schema.
+        /// The message's full name, where the table says it: messages of another type are not its own then. `None` is the first one of the subject's latest schema.
         message: Option<String>,
     },
     /// Protobuf without a frame.

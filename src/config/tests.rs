@@ -226,7 +226,7 @@ fn the_minimal_config_has_every_default() {
         ("orders", "orders")
     );
     assert!(
-        matches!(&table.value, Value::AvroConfluent { subject } if subject == "shop.orders-value")
+        matches!(&table.value, Value::AvroConfluent { subject, record: None } if subject == "shop.orders-value")
     );
     assert_eq!(table.start, Start::Earliest);
     assert_eq!(table.target_lag, Duration::from_secs(60));
@@ -292,7 +292,9 @@ fn what_is_written_arrives() {
         ("1", "3")
     );
     assert_eq!(one.partition_by.len(), 2);
-    assert!(matches!(&two.value, Value::AvroConfluent { subject } if subject == "prod.c.two"));
+    assert!(
+        matches!(&two.value, Value::AvroConfluent { subject, record: None } if subject == "prod.c.two")
+    );
     assert_eq!(
         (two.start, two.target_lag, two.errors.mode),
         (

@@ -280,6 +280,7 @@ impl Decoder {
                 match failure {
                     Failure::Environment(error) => Verdict::Stalled(error),
                     Failure::Grow(fields) => Verdict::Wishes(Arc::new(Schema::new(fields))),
+                    Failure::OtherType => Verdict::Skipped,
                     Failure::Fault(fault) if fault.is_full && self.rows > 0 => Verdict::Full,
                     Failure::Fault(fault) => Verdict::Bad(fault),
                 }

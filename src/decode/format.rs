@@ -14,7 +14,7 @@ use super::masking::{Masked, Stand};
 use super::protobuf::{Indexes, Schema as ProtobufSchema};
 use super::registry::{Lookup, Registry};
 use super::reject::{Code, Fault, Outcome, Shown};
-use super::resolve::{Framing, Resolved, Source};
+use super::resolve::{Framing, OtherTypes, Resolved, Source};
 use super::rules::Rule;
 use super::types::Refusal;
 use super::written::WriterSchema;
@@ -75,10 +75,19 @@ pub(super) enum Plan {
 pub(super) struct Framed {
     framing: Framing,
     registry: Arc<Registry>,
-    plans: Vec<(WriterKey, Result<Plan, Refused>)>,
+    plans: Vec<(WriterKey, Compiled)>,
     places: HashMap<WriterKey, usize>,
     /// The place of the last value's plan, which is mostly the next one's too.
     last: usize,
+}
+
+/// What the values of one writer are to the table.
+#[derive(Debug)]
+enum Compiled {
+    Rows(Plan),
+    Refused(Refused),
+    /// Of a type that the table does not take.
+    Others,
 }
 
 /// What a frame says of its writer: the schema id, and for Protobuf the message.
@@ -91,6 +100,8 @@ pub(super) enum Failure {
     Environment(Error),
     /// The target must have these columns first.
     Grow(Fields),
+    /// It is of a type that the table does not take.
+    OtherType,
 }
 
 impl From<Box<Fault>> for Failure {
@@ -105,7 +116,7 @@ impl Failure {
     pub(super) fn in_field(self, name: &str) -> Self {
         match self {
             Failure::Fault(fault) => Failure::Fault(fault.in_field(name)),
-            Failure::Environment(_) | Failure::Grow(_) => self,
+            Failure::Environment(_) | Failure::Grow(_) | Failure::OtherType => self,
         }
     }
 }
@@ -271,14 +282,15 @@ impl Format {
                 let (id, body) = frame(value)?;
                 let (indexes, body) = framed.indexes(body)?;
                 match framed.plan((id, indexes), target)? {
-                    Ok(plan) => {
+                    Compiled::Rows(plan) => {
                         let cost = plan.run(body, columns, row)?;
                         Ok(Cost {
                             schema_id: Some(id),
                             ..cost
                         })
                     }
-                    Err(refused) => Err(refusal(refused, id).into()),
+                    Compiled::Refused(refused) => Err(refusal(refused, id).into()),
+                    Compiled::Others => Err(Failure::OtherType),
                 }
             }
             Format::Plain(place, hidden) => {
@@ -317,18 +329,14 @@ impl Plan {
 impl Framed {
     fn indexes<'v>(&self, body: &'v [u8]) -> Outcome<(Option<Indexes>, &'v [u8])> {
         match &self.framing {
-            Framing::Protobuf(_) => {
+            Framing::Protobuf(..) => {
                 Indexes::split(body).map(|(indexes, body)| (Some(indexes), body))
             }
-            Framing::Avro | Framing::Json(_) => Ok((None, body)),
+            Framing::Avro(_) | Framing::Json(_) => Ok((None, body)),
         }
     }
 
-    fn plan(
-        &mut self,
-        writer: WriterKey,
-        target: &Target,
-    ) -> Result<&Result<Plan, Refused>, Failure> {
+    fn plan(&mut self, writer: WriterKey, target: &Target) -> Result<&Compiled, Failure> {
         let is_last = |(last, _): &(WriterKey, _)| *last == writer;
         if !self.plans.get(self.last).is_some_and(is_last) {
             self.last = match self.places.get(&writer) {
@@ -337,7 +345,7 @@ impl Framed {
             };
         }
         match self.plans.get(self.last) {
-            Some((_, plan)) => Ok(plan),
+            Some((_, compiled)) => Ok(compiled),
             None => Err(Fault::new(
                 Code::UnusableSchema,
                 "no plan was compiled (a bug of Lakeward)",
@@ -356,6 +364,9 @@ impl Framed {
             }
             Lookup::Found(schema) => schema,
         };
+        if self.is_of_others(&schema, writer.1.as_ref()) {
+            return Ok(self.keep(writer, Compiled::Others));
+        }
         let compile = |policy: &Policy| {
             let mut gaps = Gaps::new(policy);
             let plan = self.compile_schema(&schema, writer.1.as_ref(), target, &mut gaps);
@@ -367,14 +378,36 @@ impl Framed {
             (Ok(_), Some(Err(reason))) => compile(&target.policy.clone().denying(reason)).0,
             (plan, _) => plan,
         };
+        let compiled = plan.map_or_else(Compiled::Refused, Compiled::Rows);
+        Ok(self.keep(writer, compiled))
+    }
+
+    fn keep(&mut self, writer: WriterKey, compiled: Compiled) -> usize {
         if self.plans.len() >= PLANS_MAX {
             self.plans.clear();
             self.places.clear();
         }
         let place = self.plans.len();
         self.places.insert(writer.clone(), place);
-        self.plans.push((writer, plan));
-        Ok(place)
+        self.plans.push((writer, compiled));
+        place
+    }
+
+    /// Whether the values of a writer are of a type that the table, which says what it takes, does not take. What cannot be told is no other type.
+    fn is_of_others(&self, schema: &WriterSchema, indexes: Option<&Indexes>) -> bool {
+        match &self.framing {
+            Framing::Avro(Some(record)) => schema
+                .avro()
+                .is_ok_and(|schema| schema.record_name() != Some(record.as_str())),
+            Framing::Protobuf(message, OtherTypes::Skipped) => schema
+                .protobuf()
+                .ok()
+                .and_then(|schema| schema.select(indexes?))
+                .is_some_and(|selected| selected.full_name() != message),
+            Framing::Avro(None) | Framing::Json(_) | Framing::Protobuf(_, OtherTypes::Rejected) => {
+                false
+            }
+        }
     }
 
     fn compile_schema(
@@ -385,13 +418,13 @@ impl Framed {
         gaps: &mut Gaps<'_>,
     ) -> Result<Plan, Refused> {
         match &self.framing {
-            Framing::Avro => avro_plan(schema.avro().map_err(unusable)?, target, gaps),
+            Framing::Avro(_) => avro_plan(schema.avro().map_err(unusable)?, target, gaps),
             Framing::Json(unknown_fields) => {
                 let document = schema.json().map_err(unusable)?;
                 let shape = document.shape().map_err(unusable)?;
                 json_plan(&shape, *unknown_fields, target, gaps)
             }
-            Framing::Protobuf(message) => {
+            Framing::Protobuf(message, _) => {
                 let schema = schema.protobuf().map_err(unusable)?;
                 let selected = indexes.and_then(|indexes| schema.select(indexes));
                 let found = selected

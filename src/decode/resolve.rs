@@ -70,10 +70,20 @@ pub(super) struct PlainColumn {
 /// What stands behind the registry's frame.
 #[derive(Debug, Clone)]
 pub(super) enum Framing {
-    Avro,
+    /// Only the record of this name, where the table says it.
+    Avro(Option<String>),
     Json(UnknownFields),
     /// The message of this name.
-    Protobuf(String),
+    Protobuf(String, OtherTypes),
+}
+
+/// What becomes of records of another type than the table's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OtherTypes {
+    /// They pass it by: the table says which type it takes.
+    Skipped,
+    /// They are bad records.
+    Rejected,
 }
 
 impl Resolved {
@@ -107,7 +117,7 @@ pub fn resolve(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Resolv
     };
     let key = match key_value {
         Some(key) => {
-            let asked = asker.ask(key)?;
+            let asked = asker.ask(key, OtherTypes::Rejected)?;
             let checked = asked
                 .found
                 .and_then(|(root, source)| resolved_key(root, source, &key_rules));
@@ -117,7 +127,7 @@ pub fn resolve(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Resolv
         }
         None => None,
     };
-    let asked = asker.ask(&table.value)?;
+    let asked = asker.ask(&table.value, OtherTypes::Skipped)?;
     let rules = Rules::of_values(table);
     let checked = asked.found.and_then(|(root, source)| {
         let natural = value_fields(root, &table.value)?;
@@ -236,15 +246,18 @@ struct Asked {
 }
 
 impl Asker<'_> {
-    fn ask(&self, value: &Value) -> Result<Asked, Error> {
+    /// What a schema says; `others` is what becomes of values of another type than one that is named.
+    fn ask(&self, value: &Value, others: OtherTypes) -> Result<Asked, Error> {
         let (origin, found) = match value {
-            Value::AvroConfluent { subject } => return self.framed_avro(subject),
+            Value::AvroConfluent { subject, record } => {
+                return self.framed_avro(subject, record.as_deref());
+            }
             Value::JsonConfluent {
                 subject,
                 unknown_fields,
             } => return self.framed_json(subject, *unknown_fields),
             Value::ProtobufConfluent { subject, message } => {
-                return self.framed_protobuf(subject, message.as_deref());
+                return self.framed_protobuf(subject, message.as_deref(), others);
             }
             Value::AvroFile { file } => {
                 let found = avro_file(&self.read(file)?, self.table.timestamps);
@@ -291,15 +304,18 @@ impl Asker<'_> {
         })
     }
 
-    fn framed_avro(&self, subject: &str) -> Result<Asked, Error> {
+    fn framed_avro(&self, subject: &str, record: Option<&str>) -> Result<Asked, Error> {
         let latest = self.latest(subject)?;
         let schema = latest.schema.avro();
         let schema = schema.map(|schema| Arc::new(schema.with(self.table.timestamps)));
         Ok(Asked {
             origin: latest.origin,
             latest: schema.as_ref().ok().map(Arc::clone).map(Source::Avro),
-            found: schema
-                .and_then(|schema| Ok((avro::root(&schema)?, Source::Framed(Framing::Avro)))),
+            found: schema.and_then(|schema| {
+                check_record(&schema, record)?;
+                let framing = Framing::Avro(record.map(str::to_owned));
+                Ok((avro::root(&schema)?, Source::Framed(framing)))
+            }),
         })
     }
 
@@ -317,7 +333,13 @@ impl Asker<'_> {
         })
     }
 
-    fn framed_protobuf(&self, subject: &str, message: Option<&str>) -> Result<Asked, Error> {
+    fn framed_protobuf(
+        &self,
+        subject: &str,
+        message: Option<&str>,
+        others: OtherTypes,
+    ) -> Result<Asked, Error> {
+        let others = message.map_or(OtherTypes::Rejected, |_| others);
         let latest = self.latest(subject)?;
         let found = latest.schema.protobuf().and_then(|schema| {
             let message = schema.message(message)?;
@@ -330,7 +352,7 @@ impl Asker<'_> {
             origin: latest.origin,
             latest: found.as_ref().ok().map(declared),
             found: found.and_then(|(_, message)| {
-                let framing = Framing::Protobuf(message.full_name().to_owned());
+                let framing = Framing::Protobuf(message.full_name().to_owned(), others);
                 Ok((protobuf::root(&message)?, Source::Framed(framing)))
             }),
         })
@@ -362,6 +384,22 @@ impl Asker<'_> {
 struct LatestSchema {
     origin: String,
     schema: Arc<WriterSchema>,
+}
+
+/// A table that takes one type must have its columns from that type.
+fn check_record(schema: &AvroSchema, wanted: Option<&str>) -> Result<(), Refusal> {
+    let Some(wanted) = wanted else {
+        return Ok(());
+    };
+    match schema.record_name() {
+        Some(name) if name == wanted => Ok(()),
+        Some(name) => Err(Refusal::new(format!(
+            "the schema is the record `{name}`, the table takes `{wanted}` (value.schema.message): write the subject that holds it"
+        ))),
+        None => Err(Refusal::new(format!(
+            "the schema is no record, the table takes `{wanted}` (value.schema.message)"
+        ))),
+    }
 }
 
 fn avro_file(text: &str, timestamps: Timestamps) -> Result<(Root, Source), Refusal> {

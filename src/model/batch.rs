@@ -12,7 +12,7 @@ pub struct RawBatch {
     pub epoch: Epoch,
     /// Where they come from.
     pub topic_partition: TopicPartition,
-    /// Starts where the last batch ended; covers gaps, and may hold no record at all.
+    /// Starts where the table that is furthest behind stands; covers gaps, and may hold no record at all.
     pub span: Span,
     /// The records, offsets ascending, all inside the span.
     pub records: Records,

@@ -153,7 +153,7 @@ impl Checks {
 
     fn schema(&mut self, table: &Table, registry: Option<&Arc<Registry>>) -> Option<Schema> {
         let what = match &table.value {
-            Value::AvroConfluent { subject }
+            Value::AvroConfluent { subject, .. }
             | Value::JsonConfluent { subject, .. }
             | Value::ProtobufConfluent { subject, .. } => format!("subject {subject}"),
             Value::AvroFile { .. }

@@ -1,7 +1,7 @@
 //! Puts one instance together: the control's end, the lanes, the flushers, and the channels between them, all still at rest. Owns the channels' sizes; starts nothing, so
 //! that threads and tasks run the same parts in production as a seeded scheduler in simulation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -11,7 +11,8 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
-use crate::pipeline::control::{Control, FromWorker, TableControl};
+use crate::pipeline::control::{Control, FromWorker};
+use crate::pipeline::family::{Family, TableControl, families};
 use crate::pipeline::flusher::{FlushState, Flusher, Publishing};
 use crate::pipeline::lane::{Lane, LaneCommand, LaneContext};
 use crate::pipeline::orders::Orders;
@@ -58,13 +59,14 @@ pub(super) fn assemble(parts: Parts) -> Assembly {
         group: parts.group,
         lanes: Vec::new(),
         queues: Vec::new(),
-        tables: BTreeMap::new(),
+        families: BTreeMap::new(),
         from_workers,
         clock: parts.clock.clone(),
         status: parts.status.clone(),
         metrics: parts.metrics,
         pending: None,
         revoking: None,
+        stopping: Vec::new(),
         orders: parts.orders,
         obeying: Vec::new(),
         unsought: BTreeMap::new(),
@@ -94,11 +96,25 @@ pub(super) fn assemble(parts: Parts) -> Assembly {
         targets: parts.targets,
         app_name: parts.app_name,
     };
-    let flushers = parts
-        .planned
-        .into_iter()
-        .map(|planned| add_table(&mut control, planned, &shared))
+    let settings = parts.planned.iter().map(|planned| &planned.plan.settings);
+    let of_table: BTreeMap<String, String> = families(settings)
+        .iter()
+        .flat_map(|names| {
+            let first = names.first().copied().unwrap_or_default();
+            names
+                .iter()
+                .map(move |it| ((*it).to_owned(), first.to_owned()))
+        })
         .collect();
+    let mut flushers = Vec::new();
+    for planned in parts.planned {
+        let (flusher, table) = connect(&control, planned, &shared);
+        let name = flusher.share.name().to_owned();
+        let family = of_table.get(&name).unwrap_or(&name).clone();
+        let family: &mut Family = control.families.entry(family).or_default();
+        family.tables.insert(name, table);
+        flushers.push(flusher);
+    }
     Assembly {
         control,
         lanes,
@@ -115,7 +131,7 @@ struct TableParts {
     app_name: String,
 }
 
-fn add_table(control: &mut Control, planned: Planned, shared: &TableParts) -> Flusher {
+fn connect(control: &Control, planned: Planned, shared: &TableParts) -> (Flusher, TableControl) {
     let counters = control.metrics.table(&planned.plan.settings.name);
     let share = Arc::new(Share::new(
         planned.plan,
@@ -141,15 +157,8 @@ fn add_table(control: &mut Control, planned: Planned, shared: &TableParts) -> Fl
         publishing: Publishing::new(&control.clock),
     };
     let table = TableControl {
-        share: Arc::clone(&share),
+        share,
         flusher: commands,
-        owned: BTreeSet::new(),
-        epoch: None,
-        suspended: None,
-        rests: false,
-        parked: Vec::new(),
-        reopen_at: None,
     };
-    control.tables.insert(share.name().to_owned(), table);
-    flusher
+    (flusher, table)
 }

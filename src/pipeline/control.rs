@@ -1,4 +1,4 @@
-//! The control thread: the group's events on one side, lanes and flushers on the other. Owns which table has which topic partitions under which epoch; never blocks
+//! The control thread: the group's events on one side, lanes and flushers on the other. Owns which family has which topic partitions under which epoch; never blocks
 //! on I/O. Does not touch a record or a table.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,20 +6,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-
 use crate::clock::{Clock, Instant};
 use crate::metrics::Metrics;
 use crate::model::epoch::Epoch;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::error::Error;
-use crate::pipeline::flusher::FlusherCommand;
+use crate::pipeline::family::{Family, Parked, Positions, lowest_of, reason_of};
 use crate::pipeline::lane::LaneCommand;
 use crate::pipeline::obey::Obeying;
 use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::back_off;
-use crate::pipeline::revoke::Revoking;
-use crate::pipeline::share::{Ledger, Share};
+use crate::pipeline::revoke::{LastCommits, Revoking, Stop, Stopping};
+use crate::pipeline::share::Ledger;
 use crate::pipeline::status::{Status, TableState};
 use crate::source::{self, Event, Forwards, Member};
 
@@ -58,19 +56,17 @@ pub(super) enum FromWorker {
         epoch: Epoch,
         reason: String,
     },
-    /// A lane cannot go on with these for now; they continue from these offsets.
+    /// A lane cannot go on with these for now, because of this table; its family continues from these offsets.
     Parked {
         table: String,
         epoch: Epoch,
-        positions: BTreeMap<TopicPartition, i64>,
+        positions: BTreeMap<TopicPartition, Positions>,
         reason: String,
     },
     /// A person lifted what a table waits for.
     Lifted { table: String },
-    /// A commit moved these.
-    Committed {
-        offsets: BTreeMap<TopicPartition, i64>,
-    },
+    /// A commit of a table moved these.
+    Committed { moved: BTreeSet<TopicPartition> },
     /// Something outside is away.
     Trouble(String),
 }
@@ -80,13 +76,15 @@ pub(super) struct Control {
     pub(super) group: Box<dyn Member>,
     pub(super) lanes: Vec<SyncSender<LaneCommand>>,
     pub(super) queues: Vec<QueueHandle>,
-    pub(super) tables: BTreeMap<String, TableControl>,
+    /// By the name of their first table.
+    pub(super) families: BTreeMap<String, Family>,
     pub(super) from_workers: Receiver<FromWorker>,
     pub(super) clock: Clock,
     pub(super) status: Status,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pending: Option<Pending>,
     pub(super) revoking: Option<Revoking>,
+    pub(super) stopping: Vec<Stopping>,
     pub(super) orders: Orders,
     pub(super) obeying: Vec<Obeying>,
     /// Opened in their lanes and still paused, because librdkafka could not seek them yet.
@@ -99,45 +97,19 @@ pub(super) struct Control {
 /// Forwards topic partitions to a lane; the queue itself lives on the lane's thread.
 pub(super) type QueueHandle = Box<dyn Forwards>;
 
-/// One table's place in the group.
-pub(super) struct TableControl {
-    pub(super) share: Arc<Share>,
-    pub(super) flusher: mpsc::Sender<FlusherCommand>,
-    pub(super) owned: BTreeSet<TopicPartition>,
-    pub(super) epoch: Option<Epoch>,
-    pub(super) suspended: Option<String>,
-    /// Whether a person told it to rest.
-    pub(super) rests: bool,
-    pub(super) parked: Vec<Parked>,
-    /// When an ended epoch may begin again.
-    pub(super) reopen_at: Option<Instant>,
-}
-
-/// Topic partitions that wait to be tried again.
-pub(super) struct Parked {
-    epoch: Epoch,
-    positions: BTreeMap<TopicPartition, i64>,
-    until: Instant,
-}
-
 /// An assignment that is not answered yet; void after a newer event.
 #[derive(Default)]
 pub(super) struct Pending {
     topic_partitions: Vec<TopicPartition>,
-    waiting: BTreeSet<String>,
-    starts: BTreeMap<TopicPartition, i64>,
-}
-
-impl TableControl {
-    /// Whether nothing but an epoch is missing for it to be read.
-    fn may_read(&self) -> bool {
-        self.suspended.is_none() && !self.rests
-    }
+    /// Those whose tables are still being read.
+    waiting: BTreeSet<TopicPartition>,
+    starts: BTreeMap<TopicPartition, Positions>,
 }
 
 impl Pending {
     /// Leaves these parked when the assignment is answered.
     pub(super) fn forget(&mut self, all: &[TopicPartition]) {
+        self.waiting.retain(|it| !all.contains(it));
         self.starts.retain(|it, _| !all.contains(it));
     }
 }
@@ -155,10 +127,11 @@ impl Control {
         if self
             .revoking
             .as_mut()
-            .is_some_and(|revoking| revoking.is_due(now))
+            .is_some_and(|revoking| revoking.last.is_due(now))
         {
             self.finish_revoke()?;
         }
+        self.stop_due()?;
         self.obey()?;
         self.answer_assignment()?;
         self.retry_parked()?;
@@ -169,10 +142,8 @@ impl Control {
 
     /// Drops every topic partition and tells the lanes to end.
     pub(super) fn stop_lanes(&mut self) {
-        for table in self.tables.values_mut() {
-            if let Some(epoch) = table.epoch.take() {
-                epoch.end();
-            }
+        for family in self.families.values_mut() {
+            family.end();
         }
         for lane in &self.lanes {
             drop(lane.send(LaneCommand::Stop));
@@ -182,11 +153,9 @@ impl Control {
 
     /// The tables that wait for a person.
     pub(super) fn suspended(&self) -> Vec<(String, String)> {
-        self.tables
-            .iter()
-            .filter_map(|(name, table)| {
-                table.suspended.clone().map(|reason| (name.clone(), reason))
-            })
+        let suspended = self.families.values().flat_map(Family::all_suspended);
+        suspended
+            .map(|(name, reason)| (name.to_owned(), reason))
             .collect()
     }
 
@@ -236,42 +205,45 @@ impl Control {
         for topic_partition in &all {
             self.attach(topic_partition)?;
         }
+        let by_family = self.by_family(&all);
+        for name in by_family.keys() {
+            let families = self.families.get(name).into_iter();
+            let ended = families.filter(|it| it.epoch.is_some() && !it.is_live());
+            let kept: Vec<TopicPartition> = ended.flat_map(Family::all_owned).collect();
+            if !kept.is_empty() {
+                // It has ended, and nobody has heard it yet. What is fetched of it now must not be taken for what comes under the next one.
+                self.pause(&kept)?;
+                self.end_epoch(name);
+            }
+        }
         // One that is not answered yet is answered with this one.
         let mut pending = self.pending.take().unwrap_or_default();
         pending.topic_partitions.retain(|it| !all.contains(it));
         pending.topic_partitions.extend(all.iter().cloned());
-        for (name, wanted) in self.by_table(&all) {
-            let Some(table) = self.tables.get_mut(&name) else {
+        for (name, wanted) in by_family {
+            let Some(family) = self.families.get_mut(&name) else {
                 continue;
             };
-            table.owned.extend(wanted.iter().cloned());
-            if !table.may_read() {
+            family.owned.extend(wanted.iter().cloned());
+            if !family.may_read() {
                 continue;
             }
-            // Gaining keeps the epoch. Without one it begins over everything that the table has: a second epoch for what was retained would outlive a revocation (EPOCH-1).
-            let (epoch, topic_partitions) = match &table.epoch {
+            // Gaining keeps the epoch. Without one it begins over everything that the family has: a second epoch for what was retained would outlive a revocation (EPOCH-1).
+            let (epoch, topic_partitions) = match &family.epoch {
                 Some(epoch) if epoch.is_live() => (epoch.clone(), wanted),
                 _ => {
                     self.epochs += 1;
-                    table.reopen_at = None;
-                    (
-                        Epoch::begin(self.epochs),
-                        table.owned.iter().cloned().collect(),
-                    )
+                    family.reopen_at = None;
+                    (Epoch::begin(self.epochs), family.all_owned())
                 }
             };
-            table.epoch = Some(epoch.clone());
-            if table
-                .flusher
-                .try_send(FlusherCommand::Begin {
-                    epoch,
-                    topic_partitions,
-                })
-                .is_err()
-            {
-                return Err(Error::Bug(format!("the flusher of table `{name}` is gone")));
-            }
-            pending.waiting.insert(name);
+            family
+                .begin(&epoch, &topic_partitions)
+                .map_err(|table| Error::Bug(format!("the flusher of table `{table}` is gone")))?;
+            let asked = topic_partitions.into_iter();
+            let assigned = &pending.topic_partitions;
+            let is_assigned = |it: &TopicPartition| assigned.contains(it);
+            pending.waiting.extend(asked.filter(is_assigned));
         }
         for topic_partition in &all {
             self.show_owned(topic_partition, true);
@@ -292,19 +264,11 @@ impl Control {
         usize::try_from(topic_partition.number).unwrap_or(0) % self.lanes.len().max(1)
     }
 
-    fn by_table(&self, all: &[TopicPartition]) -> BTreeMap<String, Vec<TopicPartition>> {
+    fn by_family(&self, all: &[TopicPartition]) -> BTreeMap<String, Vec<TopicPartition>> {
         let mut grouped: BTreeMap<String, Vec<TopicPartition>> = BTreeMap::new();
         for topic_partition in all {
-            let owner = self.tables.iter().find(|(_, table)| {
-                table
-                    .share
-                    .plan
-                    .settings
-                    .topics
-                    .iter()
-                    .any(|topic| **topic == *topic_partition.topic)
-            });
-            if let Some((name, _)) = owner {
+            let mut families = self.families.iter();
+            if let Some((name, _)) = families.find(|(_, it)| it.reads(&topic_partition.topic)) {
                 grouped
                     .entry(name.clone())
                     .or_default()
@@ -312,6 +276,20 @@ impl Control {
             }
         }
         grouped
+    }
+
+    /// The name of the family that a table belongs to.
+    pub(super) fn family_of(&self, table: &str) -> Option<String> {
+        let mut families = self.families.iter();
+        let found = families.find(|(_, family)| family.tables.contains_key(table));
+        found.map(|(name, _)| name.clone())
+    }
+
+    /// The name of the family whose epoch this is. `None`: it has another by now.
+    fn family_under(&self, epoch: &Epoch) -> Option<String> {
+        let mut families = self.families.iter();
+        let found = families.find(|(_, family)| family.is_under(epoch));
+        found.map(|(name, _)| name.clone())
     }
 
     /// Answers the group once every table concerned has been read, or has been found to need a person.
@@ -326,10 +304,11 @@ impl Control {
         let Some(pending) = self.pending.take() else {
             return Ok(());
         };
+        let lowest = lowest_of(&pending.starts);
         let answer: BTreeMap<TopicPartition, Option<i64>> = pending
             .topic_partitions
             .iter()
-            .map(|it| (it.clone(), pending.starts.get(it).copied()))
+            .map(|it| (it.clone(), lowest.get(it).copied()))
             .collect();
         self.open_lanes(&pending.starts)?;
         self.beside_retained(&pending.topic_partitions, |group| group.assign(&answer))?;
@@ -339,35 +318,40 @@ impl Control {
 
     /// Lets lanes take records from these offsets, and returns when they have heard it: whatever is fetched before would be dropped as unknown, and the end of its topic
     /// partition would then cover it. So nothing of these may be fetchable until this returns.
-    fn open_lanes(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
-        let (taken, answers) = sync_channel(self.lanes.len().max(1) * self.tables.len().max(1));
+    fn open_lanes(&mut self, starts: &BTreeMap<TopicPartition, Positions>) -> Result<(), Error> {
+        let (taken, answers) = sync_channel(self.lanes.len().max(1) * self.families.len().max(1));
         let mut waiting = 0;
         let all: Vec<TopicPartition> = starts.keys().cloned().collect();
-        for (name, wanted) in self.by_table(&all) {
-            let Some(table) = self.tables.get(&name) else {
+        for (name, wanted) in self.by_family(&all) {
+            let Some(family) = self.families.get(&name) else {
                 continue;
             };
-            let Some(epoch) = table.epoch.clone().filter(Epoch::is_live) else {
+            let Some(epoch) = family.epoch.clone().filter(Epoch::is_live) else {
                 continue;
             };
             for (number, lane) in self.lanes.iter().enumerate() {
                 let of_lane = wanted.iter().filter(|it| self.lane_of(it) == number);
-                let starts: Vec<(TopicPartition, i64)> = of_lane
-                    .filter_map(|it| Some((it.clone(), *starts.get(it)?)))
+                let starts: Vec<(TopicPartition, Positions)> = of_lane
+                    .filter_map(|it| Some((it.clone(), starts.get(it)?.clone())))
                     .collect();
                 if starts.is_empty() {
                     continue;
                 }
+                let shares = family.tables.values();
                 let command = LaneCommand::Open {
                     starts,
-                    share: Arc::clone(&table.share),
+                    shares: shares.map(|table| Arc::clone(&table.share)).collect(),
                     epoch: epoch.clone(),
                     taken: taken.clone(),
                 };
                 waiting += usize::from(lane.send(command).is_ok());
             }
-            self.status
-                .table(&name, |status| status.state = TableState::Running);
+            let reading = family.tables.iter();
+            let reading = reading.filter(|(_, it)| wanted.iter().any(|at| it.reads(&at.topic)));
+            for (table, _) in reading {
+                self.status
+                    .table(table, |status| status.state = TableState::Running);
+            }
         }
         for _ in 0..waiting {
             // A lane answers between two polls; one that does not is stuck or gone.
@@ -414,9 +398,9 @@ impl Control {
     }
 
     /// Lets paused topic partitions be read on from these offsets.
-    fn resume(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
+    fn resume(&mut self, starts: &BTreeMap<TopicPartition, Positions>) -> Result<(), Error> {
         self.open_lanes(starts)?;
-        self.resume_at(starts)
+        self.resume_at(&lowest_of(starts))
     }
 
     fn resume_at(&mut self, starts: &BTreeMap<TopicPartition, i64>) -> Result<(), Error> {
@@ -441,27 +425,16 @@ impl Control {
 
     /// Lets the tables concerned commit what they have, for a bounded time, before others may own it.
     fn commit_before_revoke(&mut self, all: Vec<TopicPartition>) -> Result<(), Error> {
-        let mut waiting = Vec::new();
-        for name in self.by_table(&all).keys() {
-            let Some(table) = self.tables.get(name) else {
-                continue;
-            };
-            if !table.epoch.as_ref().is_some_and(Epoch::is_live) {
-                continue;
-            }
-            let (reply, answer) = oneshot::channel();
-            // A flusher that takes no command is not waited for: what it has is read again.
-            if table
-                .flusher
-                .try_send(FlusherCommand::Drain { reply })
-                .is_ok()
-            {
-                waiting.push(answer);
-            }
-        }
+        let concerned = self.by_family(&all);
+        let concerned = concerned.keys().filter_map(|name| self.families.get(name));
+        let waiting = concerned
+            .filter(|family| family.is_live())
+            .flat_map(Family::drain)
+            .collect();
         let now = self.clock.now();
-        let mut revoking = Revoking::new(all, waiting, now);
-        let at_once = revoking.is_due(now);
+        let mut last = LastCommits::new(waiting, now);
+        let at_once = last.is_due(now);
+        let revoking = Revoking { all, last };
         self.revoking = Some(revoking);
         if at_once {
             self.finish_revoke()?;
@@ -473,36 +446,36 @@ impl Control {
         let Some(revoking) = self.revoking.take() else {
             return Ok(());
         };
-        if revoking.late() > 0 {
+        if revoking.last.late() > 0 {
             tracing::warn!(
-                commits = revoking.late(),
+                commits = revoking.last.late(),
                 "a last commit was not waited for; what it holds is read again unless it arrives"
             );
         }
         self.revoked(&revoking.all, "the group took topic partitions back")
     }
 
-    /// Losing topic partitions ends the epoch of their tables (EPOCH-1); what they keep is read again from a fresh table.
+    /// Losing topic partitions ends the epoch of their families (EPOCH-1); what they keep is read again from fresh tables.
     fn revoked(&mut self, all: &[TopicPartition], why: &str) -> Result<(), Error> {
         self.metrics.rebalanced();
         tracing::info!(topic_partitions = all.len(), why, "revoked");
-        let affected = self.by_table(all);
+        let affected = self.by_family(all);
         for (name, lost) in &affected {
             self.end_epoch(name);
-            if let Some(table) = self.tables.get_mut(name) {
+            if let Some(family) = self.families.get_mut(name) {
                 lost.iter().for_each(|it| {
-                    table.owned.remove(it);
+                    family.owned.remove(it);
                 });
-                table.parked.clear();
-                if table.owned.is_empty() {
+                family.parked.clear();
+                if family.owned.is_empty() {
                     // The next assignment begins an epoch of its own.
-                    table.reopen_at = None;
+                    family.reopen_at = None;
                 }
             }
         }
         if let Some(pending) = &mut self.pending {
             pending.topic_partitions.retain(|it| !all.contains(it));
-            pending.starts.retain(|it, _| !all.contains(it));
+            pending.forget(all);
             if pending.topic_partitions.is_empty() {
                 self.pending = None;
             }
@@ -510,8 +483,8 @@ impl Control {
         // What is kept is read again from the table: whatever is queued of it now must not be taken for what comes then.
         let kept: Vec<TopicPartition> = affected
             .keys()
-            .filter_map(|name| self.tables.get(name))
-            .flat_map(|table| table.owned.iter().cloned())
+            .filter_map(|name| self.families.get(name))
+            .flat_map(|family| family.owned.iter().cloned())
             .collect();
         self.pause(&kept)?;
         self.unsought.retain(|it, _| !all.contains(it));
@@ -521,18 +494,19 @@ impl Control {
         }
         let now = self.clock.now();
         for name in affected.keys() {
-            if let Some(table) = self.tables.get_mut(name)
-                && !table.owned.is_empty()
-                && table.may_read()
+            if let Some(family) = self.families.get_mut(name)
+                && !family.owned.is_empty()
+                && family.may_read()
             {
-                table.reopen_at = Some(now);
+                family.reopen_at = Some(now);
             }
         }
         Ok(())
     }
 
     fn show_owned(&self, topic_partition: &TopicPartition, owned: bool) {
-        for name in self.by_table(std::slice::from_ref(topic_partition)).keys() {
+        let tables = self.families.values().flat_map(|family| &family.tables);
+        for (name, _) in tables.filter(|(_, table)| table.reads(&topic_partition.topic)) {
             self.status.table(name, |table| {
                 table
                     .topic_partitions
@@ -543,20 +517,19 @@ impl Control {
         }
     }
 
+    /// Ends a family's epoch, for all of its tables. What an assignment was to be answered with is left parked: it goes on where the next epoch finds it.
     pub(super) fn end_epoch(&mut self, name: &str) {
-        let Some(epoch) = self
-            .tables
-            .get_mut(name)
-            .and_then(|table| table.epoch.take())
-        else {
+        let Some(family) = self.families.get_mut(name) else {
             return;
         };
-        epoch.end();
+        let Some(epoch) = family.end() else {
+            return;
+        };
         for lane in &self.lanes {
             drop(lane.send(LaneCommand::EndEpoch(epoch.clone())));
         }
         if let Some(pending) = &mut self.pending {
-            pending.waiting.remove(name);
+            pending.forget(&family.all_owned());
         }
     }
 
@@ -577,12 +550,12 @@ impl Control {
                 table,
                 epoch,
                 reason,
-            } => self.displaced(&table, &epoch, &reason)?,
+            } => self.stop(table, epoch, Stop::Displaced(reason))?,
             FromWorker::Halted {
                 table,
                 epoch,
                 reason,
-            } => self.halted(&table, &epoch, reason)?,
+            } => self.stop(table, epoch, Stop::Halted(reason))?,
             FromWorker::Parked {
                 table,
                 epoch,
@@ -590,42 +563,52 @@ impl Control {
                 reason,
             } => self.park(&table, epoch, positions, reason)?,
             FromWorker::Lifted { table } => self.lifted(&table),
-            FromWorker::Committed { offsets } => {
+            FromWorker::Committed { moved } => {
                 self.trouble = None;
-                self.group.report_offsets(&offsets);
+                self.report(&moved);
             }
             FromWorker::Trouble(reason) => self.note_trouble(reason),
         }
         Ok(())
     }
 
-    fn is_current(&self, name: &str, epoch: &Epoch) -> bool {
-        self.tables
-            .get(name)
-            .and_then(|table| table.epoch.as_ref())
-            .is_some_and(|current| current.same_as(epoch))
+    /// Tells the group how far all tables of a topic partition are.
+    fn report(&self, moved: &BTreeSet<TopicPartition>) {
+        let mut offsets: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+        let tables = self
+            .families
+            .values()
+            .flat_map(|family| family.tables.values());
+        for table in tables.filter(|table| moved.iter().any(|it| table.reads(&it.topic))) {
+            let committed = table.share.committed().into_iter();
+            for (it, offset) in committed.filter(|(it, _)| moved.contains(it)) {
+                let lowest = offsets.entry(it).or_insert(offset);
+                *lowest = offset.min(*lowest);
+            }
+        }
+        self.group.report_offsets(&offsets);
     }
 
     fn opened(
         &mut self,
-        name: &str,
+        table: &str,
         epoch: &Epoch,
         starts: BTreeMap<TopicPartition, i64>,
     ) -> Result<(), Error> {
-        if !self.is_current(name, epoch) || !epoch.is_live() {
+        let name = self.family_under(epoch).filter(|_| epoch.is_live());
+        let Some(family) = name.and_then(|name| self.families.get_mut(&name)) else {
             return Ok(());
-        }
+        };
         self.trouble = None;
         self.status.set_trouble(None);
-        // A table can be read for what was retained while an assignment waits for it to be read for what came: each of both is answered in its own way.
-        let mut retained = starts;
+        // A family can be read for what was retained while an assignment waits for it to be read for what came: each of both is answered in its own way.
+        let mut retained = family.opened(table, starts);
         if let Some(pending) = &mut self.pending {
-            let is_new = |it: &TopicPartition, _: &mut i64| pending.topic_partitions.contains(it);
+            let is_new =
+                |it: &TopicPartition, _: &mut Positions| pending.topic_partitions.contains(it);
             let new: BTreeMap<_, _> = retained.extract_if(.., is_new).collect();
-            if !new.is_empty() {
-                pending.waiting.remove(name);
-                pending.starts.extend(new);
-            }
+            pending.waiting.retain(|it| !new.contains_key(it));
+            pending.starts.extend(new);
         }
         if retained.is_empty() {
             return Ok(());
@@ -636,128 +619,181 @@ impl Control {
 
     fn epoch_ended(
         &mut self,
-        name: &str,
+        table: &str,
         epoch: &Epoch,
         reason: String,
         superseded: bool,
     ) -> Result<(), Error> {
-        if !self.is_current(name, epoch) {
+        let Some(name) = self.family_under(epoch) else {
             return Ok(());
-        }
-        self.end_epoch(name);
+        };
+        self.end_epoch(&name);
         tracing::warn!(
-            table = name,
+            table,
             reason,
             "the epoch ended at a commit; reading again from the table"
         );
-        let Some(table) = self.tables.get_mut(name) else {
+        let Some(family) = self.families.get_mut(&name) else {
             return Ok(());
         };
-        let times = table.share.count_superseded();
+        let Some(share) = family.tables.get(table).map(|table| &table.share) else {
+            return Ok(());
+        };
+        let times = share.count_superseded();
         if superseded {
-            table.share.counters.conflicted();
+            share.counters.conflicted();
             if times >= SUPERSEDED_MAX {
                 return Err(Error::Superseded {
-                    table: name.to_owned(),
+                    table: table.to_owned(),
                     times: u32::try_from(times).unwrap_or(u32::MAX),
                     reason,
                 });
             }
         }
-        table.parked.clear();
-        let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
-        table.reopen_at = Some(self.clock.now().after(back_off(
+        family.parked.clear();
+        let paused = family.all_owned();
+        family.reopen_at = Some(self.clock.now().after(back_off(
             u32::try_from(times).unwrap_or(0).saturating_sub(1),
         )));
         self.pause(&paused)
     }
 
-    /// Settles a table with its topics again. librdkafka takes no seek after a position outside of the log, so the topic partitions are assigned anew; an eager
-    /// assignment is one piece, so there every table begins again.
-    fn displaced(&mut self, name: &str, epoch: &Epoch, reason: &str) -> Result<(), Error> {
-        if !self.is_current(name, epoch) {
+    /// Lets the other tables of a family commit what they have before one of them ends its epoch.
+    fn stop(&mut self, table: String, epoch: Epoch, stop: Stop) -> Result<(), Error> {
+        let Some(family) = self
+            .family_under(&epoch)
+            .and_then(|it| self.families.get(&it))
+        else {
             return Ok(());
+        };
+        let others = family.tables.iter().filter(|(name, _)| **name != table);
+        let waiting = others.filter_map(|(_, other)| other.drain()).collect();
+        self.stopping.push(Stopping {
+            table,
+            epoch,
+            stop,
+            last: LastCommits::new(waiting, self.clock.now()),
+        });
+        self.stop_due()
+    }
+
+    fn stop_due(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        for mut stopping in std::mem::take(&mut self.stopping) {
+            if !stopping.last.is_due(now) {
+                self.stopping.push(stopping);
+                continue;
+            }
+            let Stopping { table, epoch, .. } = stopping;
+            match stopping.stop {
+                Stop::Displaced(reason) => self.displaced(&table, &epoch, &reason)?,
+                Stop::Halted(reason) => self.halted(&table, &epoch, reason)?,
+            }
         }
+        Ok(())
+    }
+
+    /// Settles a family with its topics again. librdkafka takes no seek after a position outside of the log, so the topic partitions are assigned anew; an eager
+    /// assignment is one piece, so there every family begins again.
+    fn displaced(&mut self, table: &str, epoch: &Epoch, reason: &str) -> Result<(), Error> {
+        let Some(name) = self.family_under(epoch) else {
+            return Ok(());
+        };
         tracing::warn!(
-            table = name,
+            table,
             reason,
             "positions are outside of their logs; settling them with the table again"
         );
         let names: Vec<String> = self
-            .tables
+            .families
             .iter()
-            .filter(|(other, table)| {
-                other.as_str() == name || (!self.group.is_cooperative() && !table.owned.is_empty())
+            .filter(|(other, family)| {
+                **other == name || (!self.group.is_cooperative() && !family.owned.is_empty())
             })
             .map(|(other, _)| other.clone())
             .collect();
         let mut all = Vec::new();
         for name in names {
             self.end_epoch(&name);
-            if let Some(table) = self.tables.get_mut(&name) {
-                table.parked.clear();
-                table.reopen_at = None;
-                all.extend(table.owned.iter().cloned());
+            if let Some(family) = self.families.get_mut(&name) {
+                family.parked.clear();
+                family.reopen_at = None;
+                all.extend(family.owned.iter().cloned());
             }
         }
         self.beside_retained(&all, |group| group.take_back(&all))?;
         self.assigned(all)
     }
 
-    fn halted(&mut self, name: &str, epoch: &Epoch, reason: String) -> Result<(), Error> {
-        if !self.is_current(name, epoch) {
-            return Ok(());
-        }
-        self.end_epoch(name);
-        tracing::error!(table = name, reason, "table suspended");
-        self.status.table(name, |table| {
-            table.state = TableState::Suspended(reason.clone())
-        });
-        let Some(table) = self.tables.get_mut(name) else {
+    fn halted(&mut self, table: &str, epoch: &Epoch, reason: String) -> Result<(), Error> {
+        let Some(name) = self.family_under(epoch) else {
             return Ok(());
         };
-        table.suspended = Some(reason);
-        table.parked.clear();
-        let paused: Vec<TopicPartition> = table.owned.iter().cloned().collect();
+        self.end_epoch(&name);
+        tracing::error!(table, reason, "table suspended");
+        let Some(family) = self.families.get_mut(&name) else {
+            return Ok(());
+        };
+        for member in family.tables.keys() {
+            let reason = reason_of(member, table, &reason);
+            self.status.table(member, |table| {
+                table.state = TableState::Suspended(reason);
+            });
+        }
+        family.suspended = Some((table.to_owned(), reason));
+        family.parked.clear();
+        let paused = family.all_owned();
         self.pause(&paused)
     }
 
-    fn lifted(&mut self, name: &str) {
+    fn lifted(&mut self, table: &str) {
         let now = self.clock.now();
-        let Some(table) = self.tables.get_mut(name) else {
+        let Some(name) = self.family_of(table) else {
             return;
         };
-        if table.suspended.take().is_none() {
+        let Some(family) = self.families.get_mut(&name) else {
+            return;
+        };
+        if family.suspended.take().is_none() {
             return;
         }
-        tracing::info!(table = name, "suspension lifted; reading the table again");
-        table.reopen_at = Some(now);
-        let state = if table.rests {
+        tracing::info!(table, "suspension lifted; reading the table again");
+        family.reopen_at = Some(now);
+        let state = if family.rests {
             TableState::Paused
         } else {
             TableState::Starting
         };
-        self.status.table(name, |table| table.state = state);
+        self.show_state(&name, &state);
+    }
+
+    /// Shows that all tables of a family are in this state.
+    pub(super) fn show_state(&self, name: &str, state: &TableState) {
+        let tables = self.families.get(name).into_iter();
+        for table in tables.flat_map(|family| family.tables.keys()) {
+            self.status
+                .table(table, |table| table.state = state.clone());
+        }
     }
 
     fn park(
         &mut self,
-        name: &str,
+        table: &str,
         epoch: Epoch,
-        positions: BTreeMap<TopicPartition, i64>,
+        positions: BTreeMap<TopicPartition, Positions>,
         reason: String,
     ) -> Result<(), Error> {
-        if !self.is_current(name, &epoch) {
+        let Some(name) = self.family_under(&epoch) else {
             return Ok(());
-        }
-        self.note_trouble(format!("table `{name}`: {reason}"));
+        };
+        self.note_trouble(format!("table `{table}`: {reason}"));
         self.status
-            .set_trouble(Some(format!("table `{name}`: {reason}")));
+            .set_trouble(Some(format!("table `{table}`: {reason}")));
         let all: Vec<TopicPartition> = positions.keys().cloned().collect();
         self.pause(&all)?;
         let until = self.clock.now().after(Duration::from_secs(1));
-        if let Some(table) = self.tables.get_mut(name) {
-            table.parked.push(Parked {
+        if let Some(family) = self.families.get_mut(&name) {
+            family.parked.push(Parked {
                 epoch,
                 positions,
                 until,
@@ -769,10 +805,10 @@ impl Control {
     /// Tries parked topic partitions again from their lanes' own positions.
     fn retry_parked(&mut self) -> Result<(), Error> {
         let now = self.clock.now();
-        let mut due: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-        for table in self.tables.values_mut() {
-            let current = table.epoch.clone();
-            table.parked.retain(|parked| {
+        let mut due: BTreeMap<TopicPartition, Positions> = BTreeMap::new();
+        for family in self.families.values_mut() {
+            let current = family.epoch.clone();
+            family.parked.retain(|parked| {
                 let live = current
                     .as_ref()
                     .is_some_and(|epoch| epoch.same_as(&parked.epoch));
@@ -788,30 +824,21 @@ impl Control {
         self.resume(&due)
     }
 
-    /// Begins new epochs over what tables own.
+    /// Begins new epochs over what families own.
     fn reopen_due(&mut self) {
         let now = self.clock.now();
-        for table in self.tables.values_mut() {
-            if !table.may_read()
-                || table.owned.is_empty()
-                || table.reopen_at.is_none_or(|at| at > now)
-            {
-                continue;
-            }
-            table.reopen_at = None;
-            if let Some(epoch) = table.epoch.take() {
-                epoch.end();
-            }
+        let is_due = |family: &Family| {
+            family.may_read()
+                && !family.owned.is_empty()
+                && family.reopen_at.is_some_and(|at| at <= now)
+        };
+        for family in self.families.values_mut().filter(|family| is_due(family)) {
+            family.reopen_at = None;
+            family.end();
             self.epochs += 1;
-            let epoch = Epoch::begin(self.epochs);
-            let command = FlusherCommand::Begin {
-                epoch: epoch.clone(),
-                topic_partitions: table.owned.iter().cloned().collect(),
-            };
-            if table.flusher.try_send(command).is_ok() {
-                table.epoch = Some(epoch);
-            } else {
-                table.reopen_at = Some(now.after(Duration::from_millis(200)));
+            let all = family.all_owned();
+            if family.begin(&Epoch::begin(self.epochs), &all).is_err() {
+                family.reopen_at = Some(now.after(Duration::from_millis(200)));
             }
         }
     }

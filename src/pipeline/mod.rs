@@ -7,6 +7,7 @@ mod caught_up;
 mod cause;
 mod control;
 mod error;
+mod family;
 mod flusher;
 mod lane;
 mod maintain;

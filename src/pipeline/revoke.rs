@@ -1,33 +1,54 @@
-//! A revocation between the group's word and our acknowledgement: the tables concerned commit what they have, for a bounded time. Owns that wait, on the control thread
-//! and without blocking it; ending epochs and answering the group is the control thread's.
+//! The end of an epoch that is known a moment before: the tables concerned commit what they have, for a bounded time. So it is between the group's word and our
+//! acknowledgement, and when one table of a family cannot go on. Owns that wait, on the control thread and without blocking it; ending epochs and answering the group is
+//! the control thread's.
 
 use std::time::Duration;
 
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::clock::Instant;
+use crate::model::epoch::Epoch;
 use crate::model::offset::TopicPartition;
 
-/// How long the group waits for our last commit under an epoch; far below any rebalance timeout, and enough for a store that is well.
+/// How long the group, or a table that stopped, waits for the last commits under an epoch; far below any rebalance timeout, and enough for a store that is well.
 pub(super) const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 
 /// A revocation that is not acknowledged yet.
 #[derive(Debug)]
 pub(super) struct Revoking {
     pub(super) all: Vec<TopicPartition>,
+    pub(super) last: LastCommits,
+}
+
+/// A table that cannot go on, while the others of its family commit what they have: it may be gone from the log when they read again.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    pub(super) table: String,
+    pub(super) epoch: Epoch,
+    pub(super) stop: Stop,
+    pub(super) last: LastCommits,
+}
+
+/// Why a table cannot go on.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Its positions are outside of their logs.
+    Displaced(String),
+    /// A person must decide.
+    Halted(String),
+}
+
+/// The last commits under an epoch.
+#[derive(Debug)]
+pub(super) struct LastCommits {
     waiting: Vec<oneshot::Receiver<()>>,
     until: Instant,
 }
 
-impl Revoking {
-    /// Waits for these commits from `now` on.
-    pub(super) fn new(
-        all: Vec<TopicPartition>,
-        waiting: Vec<oneshot::Receiver<()>>,
-        now: Instant,
-    ) -> Revoking {
-        Revoking {
-            all,
+impl LastCommits {
+    /// Waits for these from `now` on.
+    pub(super) fn new(waiting: Vec<oneshot::Receiver<()>>, now: Instant) -> LastCommits {
+        LastCommits {
             waiting,
             until: now.after(COMMIT_WITHIN),
         }
@@ -56,7 +77,7 @@ mod tests {
         let clock = Clock::manual(0, 1);
         let (first, first_done) = oneshot::channel();
         let (second, second_done) = oneshot::channel();
-        let mut revoking = Revoking::new(Vec::new(), vec![first_done, second_done], clock.now());
+        let mut revoking = LastCommits::new(vec![first_done, second_done], clock.now());
         assert!(!revoking.is_due(clock.now()));
         first.send(()).unwrap();
         assert!(!revoking.is_due(clock.now()));

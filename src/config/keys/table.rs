@@ -161,7 +161,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("tables", Kind::Tables, Default::Required, "The tables, each with the topics that feed it."),
     Key::new("tables[].name", Kind::Text, Default::Required, "The table's name; letters, digits and `_`. Unique.").example("orders"),
     Key::new("tables[].path", Kind::Text, Default::Implied("<name>"), "The table's folder under `storage.url`; `{table}` stands for the name. Unique.").example("orders"),
-    Key::new("tables[].topics", Kind::Texts, Default::Required, "The topics that feed the table. A topic that feeds several tables is not built yet.").example("[shop.orders]"),
+    Key::new("tables[].topics", Kind::Texts, Default::Required, "The topics that feed the table. Tables that share a topic run, rewind and suspend together, each with its own progress; every record is fetched once for all of them.").example("[shop.orders]"),
     Key::new("tables[].topics_regex", Kind::Later("text"), Default::Absent, "A pattern of topics, whose groups `name` can use as `{1}`.")
         .example("'^pg\\.public\\.(.+)$'")
         .not_yet("name each topic under `topics`, with one table for each"),
@@ -195,7 +195,7 @@ pub(super) const KEYS: &[Key] = &[
         "tables[].value.schema.message",
         Kind::Text,
         Default::Absent,
-        "For protobuf: the full name of the message that is the value. Required with `file`; with `subject` it is the first message of the schema where it is left out.",
+        "For protobuf and framed avro: the full name of the message or record that the table takes; records of another type in the same topic pass it by, counted as skipped. For protobuf required with `file`; with `subject` it is the first message of the schema where it is left out, and another one is a bad record.",
     )
     .example("shop.Order"),
     Key::new("tables[].value.unknown_fields", Kind::Choice(UNKNOWN_FIELDS), Default::Absent, "For json and json_schema: what a field without a column does; `rescue` where it is left out.")

@@ -1,4 +1,4 @@
-//! What holds between tables and between the parts of one: unique names, folders and topics, and columns where the config lists them.
+//! What holds between tables and between the parts of one: unique names and folders, and columns where the config lists them. A topic may feed several tables.
 
 use crate::config::ddl::{Column, Type};
 use crate::config::problem::{Findings, suggestion};
@@ -12,7 +12,6 @@ pub(super) fn check(sections: &[Section], tables: &[Option<Table>], findings: &m
     for (index, section) in sections.iter().enumerate() {
         let earlier = sections.get(..index).unwrap_or_default();
         names(section, earlier, findings);
-        topics(section, earlier, findings);
     }
     for (index, (section, table)) in sections.iter().zip(tables).enumerate() {
         let Some(table) = table else {
@@ -42,25 +41,6 @@ fn names(section: &Section, earlier: &[Section], findings: &mut Findings) {
             name.shown, first.place.line
         );
         findings.say(name.place, &join(&section.path, "name"), message);
-    }
-}
-
-fn topics(section: &Section, earlier: &[Section], findings: &mut Findings) {
-    for topic in section.texts("topics").unwrap_or_default() {
-        let first = earlier.iter().find(|other| {
-            other
-                .texts("topics")
-                .unwrap_or_default()
-                .iter()
-                .any(|other| other.text == topic.text)
-        });
-        if let Some(first) = first {
-            let message = format!(
-                "{} already feeds `{}`; a topic that feeds several tables is not built yet, so run a second sink for it",
-                topic.shown, first.path
-            );
-            findings.say(topic.place, &join(&section.path, "topics"), message);
-        }
     }
 }
 

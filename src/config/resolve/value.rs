@@ -106,7 +106,10 @@ pub(super) fn key(
     }
     let subject = subject(parts, findings)?;
     Some(Key::Decoded(match format {
-        "avro" => Value::AvroConfluent { subject },
+        "avro" => Value::AvroConfluent {
+            subject,
+            record: None,
+        },
         "json_schema" => Value::JsonConfluent {
             subject,
             unknown_fields: UnknownFields::Reject,
@@ -146,8 +149,8 @@ const KEYS_OF_FORMATS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "schema.message",
-        &["protobuf"],
-        "is for protobuf; remove it",
+        &["avro", "protobuf"],
+        "is for avro and protobuf; remove it",
     ),
     (
         "unknown_fields",
@@ -206,9 +209,16 @@ fn avro(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings) -> Opt
     let section = parts.section;
     let implied = implied_framing(context);
     let known = ["confluent", "single_object", "none"];
-    match framing(section, implied, &known, "", findings)? {
+    let framing = framing(section, implied, &known, "", findings)?;
+    let unframed =
+        "is for values with the registry's frame, which says of what type a record is; remove it";
+    if framing != "confluent" && refuse(section, "schema.message", unframed, findings).is_some() {
+        return None;
+    }
+    match framing {
         "confluent" => Some(Value::AvroConfluent {
             subject: framed(parts, context, findings)?,
+            record: message(section),
         }),
         "single_object" => Some(Value::AvroSingleObject {
             file: avro_file(section, context, findings)?,

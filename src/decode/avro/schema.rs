@@ -132,6 +132,12 @@ impl Schema {
         Ok(schema)
     }
 
+    /// The full name of the record that every value is, if it is one.
+    pub(crate) fn record_name(&self) -> Option<&str> {
+        let named = self.named(self.root.place()?)?;
+        matches!(named.kind, NamedKind::Record(_)).then_some(named.full_name.as_str())
+    }
+
     /// The same schema, of whose timestamps these become something.
     pub(crate) fn with(&self, timestamps: Timestamps) -> Schema {
         Schema {

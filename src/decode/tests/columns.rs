@@ -481,6 +481,7 @@ fn members_of_a_decoded_key_are_masked_and_left_out() {
     let mut table = table(ddl(&[("id", Type::Long)]));
     table.key = Some(Value::AvroConfluent {
         subject: "shop.orders-key".to_owned(),
+        record: None,
     });
     table.metadata.include.push(MetadataColumn::Key);
     table.columns = chosen(&[], &["_kafka_key.phone"], &[("_kafka_key.email", HMAC)]);
@@ -520,6 +521,7 @@ fn evolving(
     });
     let mut table = table(Value::AvroConfluent {
         subject: "shop.orders-value".to_owned(),
+        record: None,
     });
     table.columns = columns;
     table.evolution.on_incompatible = on_incompatible;

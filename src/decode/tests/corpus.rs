@@ -1068,10 +1068,11 @@ fn a_frame_is_checked_before_the_registry_is_asked() {
     );
     let framed = table(Value::AvroConfluent {
         subject: "s".to_owned(),
+        record: None,
     });
     let resolved = crate::decode::resolve(&json_table(), None).unwrap();
     let resolved = crate::decode::Resolved {
-        source: crate::decode::resolve::Source::Framed(crate::decode::resolve::Framing::Avro),
+        source: crate::decode::resolve::Source::Framed(crate::decode::resolve::Framing::Avro(None)),
         ..resolved
     };
     let target = target(&resolved, &framed);

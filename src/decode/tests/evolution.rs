@@ -73,7 +73,10 @@ impl Schemas {
     fn table(&self) -> Table {
         let subject = SUBJECT.to_owned();
         table(match self.form {
-            Form::Avro => Value::AvroConfluent { subject },
+            Form::Avro => Value::AvroConfluent {
+                subject,
+                record: None,
+            },
             Form::Json => Value::JsonConfluent {
                 subject,
                 unknown_fields: UnknownFields::Reject,
@@ -1003,6 +1006,7 @@ fn a_decoded_key_grows_too() {
     let mut table = table(Value::Text);
     table.key = Some(Value::AvroConfluent {
         subject: SUBJECT.to_owned(),
+        record: None,
     });
     table.metadata.include = vec![crate::config::settings::MetadataColumn::Key];
     let Fresh { resolved, schema } = fresh(&schemas, &table);

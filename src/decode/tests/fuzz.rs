@@ -208,6 +208,7 @@ fn mutated_frames_cost_no_neighbour() {
     let client = server.client(&Clock::machine());
     let avro = Value::AvroConfluent {
         subject: "avro-value".to_owned(),
+        record: None,
     };
     let protobuf = Value::ProtobufConfluent {
         subject: "proto-value".to_owned(),

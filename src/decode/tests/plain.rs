@@ -111,6 +111,7 @@ fn keys_are_decoded_into_their_column() {
     let avro = |subject: &str| {
         keyed_table(Value::AvroConfluent {
             subject: subject.to_owned(),
+            record: None,
         })
     };
     let json_of = |subject: &str| {

@@ -412,6 +412,50 @@ fn message_indexes_select_the_message_and_another_one_is_a_bad_record() {
 }
 
 #[test]
+fn messages_of_another_type_pass_a_table_by_that_says_which_it_takes() {
+    let orders = "syntax = \"proto3\"; package p; message Order { int32 a = 1; } message Line { int32 b = 1; }";
+    let refunds = "syntax = \"proto3\"; package p; message Refund { int32 a = 1; }";
+    for (message, skipped, codes) in [
+        (Some("p.Order"), 2, &["message_index"][..]),
+        (
+            None,
+            0,
+            &["message_index", "message_index", "message_index"],
+        ),
+    ] {
+        let server = Server::start(move |path, _| match path {
+            "/subjects/s/versions/latest" | "/schemas/ids/7" => reply(
+                200,
+                json!({"id": 7, "version": 1, "schemaType": "PROTOBUF", "schema": orders})
+                    .to_string(),
+            ),
+            "/schemas/ids/8" => reply(
+                200,
+                json!({"schemaType": "PROTOBUF", "schema": refunds}).to_string(),
+            ),
+            _ => reply(404, NOT_FOUND),
+        });
+        let mut decoder = decoder(
+            &registry_table(message),
+            Some(server.client(&Clock::machine())),
+        );
+        let values = [
+            framed(7, b"\x00\x08\x05"),
+            framed(7, b"\x02\x02\x08\x05"),
+            framed(8, b"\x00\x08\x05"),
+            // The third message of a schema that has two is no other type.
+            framed(7, b"\x02\x04\x08\x05"),
+        ];
+        let values: Vec<_> = values.iter().map(Vec::as_slice).collect();
+        let appended = append(&mut decoder, &values);
+        let found: Vec<_> = appended.rejects.iter().map(|reject| reject.code).collect();
+        assert_eq!(found, codes, "{:?}", appended.rejects);
+        assert_eq!(appended.counts.skipped, skipped);
+        assert_eq!(rows(&mut decoder), [json!({"a": 5})]);
+    }
+}
+
+#[test]
 fn a_schema_without_the_message_or_with_a_slip_is_refused_with_its_reason() {
     for (proto, message, expected) in [
         (

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::support::*;
 use crate::clock::Clock;
@@ -136,6 +136,7 @@ pub(super) fn framed(id: u32, body: &[u8]) -> Vec<u8> {
 fn framed_table() -> crate::config::settings::Table {
     table(Value::AvroConfluent {
         subject: "users-value".to_owned(),
+        record: None,
     })
 }
 
@@ -148,6 +149,85 @@ fn latest_reply(id: u32, schema: &str) -> Reply {
         200,
         json!({ "subject": "users-value", "id": id, "version": 3, "schema": schema }).to_string(),
     )
+}
+
+#[test]
+fn records_of_another_type_pass_a_table_by_that_says_which_it_takes() {
+    let order = r#"{"type":"record","name":"Order","namespace":"shop","fields":[{"name":"id","type":"long"}]}"#;
+    let start = || {
+        Server::start(move |path, _| match path {
+            path if is_latest(path) => latest_reply(7, order),
+            // Another type with the same fields, one with others, one that is no record, and one that cannot be read.
+            "/schemas/ids/5" => schema_reply(
+                r#"{"type":"record","name":"shop.Refund","fields":[{"name":"id","type":"long"}]}"#,
+            ),
+            "/schemas/ids/6" => schema_reply(
+                r#"{"type":"record","name":"other.Order","fields":[{"name":"x","type":"string"}]}"#,
+            ),
+            "/schemas/ids/8" => schema_reply(r#""string""#),
+            "/schemas/ids/9" => schema_reply(r#"{"type":"record"}"#),
+            _ => reply(404, NOT_FOUND),
+        })
+    };
+    let values = [
+        framed(5, b"\x02"),
+        framed(7, b"\x04"),
+        framed(6, b"\x02a"),
+        framed(8, b"\x02a"),
+        framed(9, b"\x02"),
+        framed(7, b""),
+        b"no frame".to_vec(),
+        framed(7, b"\x06"),
+    ];
+    let values: Vec<_> = values.iter().map(Vec::as_slice).collect();
+    let check = |record: Option<&str>, expected: Json, skipped: u64, codes: &[&str]| {
+        let mut table = framed_table();
+        table.value = Value::AvroConfluent {
+            subject: "users-value".to_owned(),
+            record: record.map(str::to_owned),
+        };
+        table.evolution.allow = crate::config::settings::Allow::None;
+        let server = start();
+        let mut decoder = decoder(&table, Some(server.client(&Clock::machine())));
+        let appended = append(&mut decoder, &values);
+        let found: Vec<_> = appended.rejects.iter().map(|reject| reject.code).collect();
+        assert_eq!(found, codes, "{:?}", appended.rejects);
+        assert_eq!(appended.counts.skipped, skipped);
+        assert_eq!(Json::Array(rows(&mut decoder)), expected);
+    };
+    // What cannot be told to be of another type is a bad record, as it was.
+    let bad = ["unusable_schema", "truncated", "bad_magic"];
+    check(Some("shop.Order"), json!([{"id": 2}, {"id": 3}]), 3, &bad);
+    let all = [
+        "unknown_field",
+        "type_mismatch",
+        "unusable_schema",
+        "truncated",
+        "bad_magic",
+    ];
+    let rows_of_all = json!([{"id": 1}, {"id": 2}, {"id": 3}]);
+    check(None, rows_of_all, 0, &all);
+}
+
+#[test]
+fn a_table_that_takes_one_type_has_its_columns_from_it() {
+    let refund = r#"{"type":"record","name":"shop.Refund","fields":[{"name":"id","type":"long"}]}"#;
+    let server = Server::start(move |path, _| match path {
+        path if is_latest(path) => latest_reply(7, refund),
+        _ => reply(404, NOT_FOUND),
+    });
+    let mut table = framed_table();
+    table.value = Value::AvroConfluent {
+        subject: "users-value".to_owned(),
+        record: Some("shop.Order".to_owned()),
+    };
+    let client = server.client(&Clock::machine());
+    let error = resolve(&table, Some(&client)).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("the record `shop.Refund`") && said.contains("takes `shop.Order`"),
+        "{said}"
+    );
 }
 
 #[test]

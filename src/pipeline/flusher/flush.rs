@@ -67,8 +67,12 @@ impl Flusher {
                 self.share.version.fetch_max(version, Ordering::SeqCst);
             }
             Err(Failed::Epoch { reason, superseded }) => {
-                epoch.end();
                 self.state.epoch = None;
+                if !epoch.is_live() {
+                    // Whoever ended it says why.
+                    return;
+                }
+                epoch.end();
                 self.tell(FromWorker::EpochEnded {
                     table: self.share.name().to_owned(),
                     epoch,
@@ -306,6 +310,7 @@ impl Flusher {
         });
         self.status.set_trouble(None);
         // A report is information only: when the control thread is busy, the next commit reports more.
-        drop(self.to_control.try_send(FromWorker::Committed { offsets }));
+        let moved = offsets.into_keys().collect();
+        drop(self.to_control.try_send(FromWorker::Committed { moved }));
     }
 }

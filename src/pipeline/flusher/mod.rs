@@ -181,7 +181,7 @@ impl Flusher {
         if let Some(reason) = total.halted {
             self.halted(&epoch, reason);
         } else if let Some(reason) = total.displaced {
-            epoch.end();
+            // The epoch is the family's: the others commit what they have before the control thread ends it.
             self.state.epoch = None;
             self.tell(FromWorker::Displaced {
                 table: self.share.name().to_owned(),
@@ -245,8 +245,8 @@ impl Flusher {
         trouble(&self.status, &self.to_control, sentence);
     }
 
+    /// Commits no more; the epoch is the family's, and the control thread ends it.
     fn halted(&mut self, epoch: &Epoch, reason: String) {
-        epoch.end();
         self.state.epoch = None;
         self.state.suspended = Some(self.lifted());
         let message = FromWorker::Halted {

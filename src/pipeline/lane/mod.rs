@@ -15,10 +15,12 @@ use tokio::sync::oneshot;
 
 use crate::buffer::accumulator::{Accumulator, Sealed};
 use crate::clock::{Clock, Instant};
+use crate::decode;
 use crate::model::epoch::Epoch;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::control::FromWorker;
+use crate::pipeline::family::Positions;
 use crate::pipeline::lane::rejects::Rejects;
 use crate::pipeline::lane::table::LaneTable;
 use crate::pipeline::share::{LaneState, Share};
@@ -35,14 +37,15 @@ const STARVED: Duration = Duration::from_secs(5);
 
 /// What a lane is told.
 pub(super) enum LaneCommand {
-    /// Take records of these topic partitions from these offsets on, then say so: only then may they be fetched, or the first records would be dropped as unknown.
+    /// Take records of these topic partitions, each table of the family from its own offset on, then say so: only then may they be fetched, or the first records would be
+    /// dropped as unknown.
     Open {
-        starts: Vec<(TopicPartition, i64)>,
-        share: Arc<Share>,
+        starts: Vec<(TopicPartition, Positions)>,
+        shares: Vec<Arc<Share>>,
         epoch: Epoch,
         taken: SyncSender<()>,
     },
-    /// Say where each topic partition goes on. Final for those that were paused before.
+    /// Say from where each topic partition must be fetched. Final for those that were paused before.
     Where(SyncSender<Vec<(TopicPartition, i64)>>),
     /// Drop everything under this epoch.
     EndEpoch(Epoch),
@@ -84,7 +87,8 @@ pub(super) struct Lane {
     queue: Box<dyn Fetches>,
     commands: Receiver<LaneCommand>,
     tables: BTreeMap<String, LaneTable>,
-    open: BTreeMap<TopicPartition, Open>,
+    /// What is taken, and how far each table is with it. All tables of a topic partition are of one epoch.
+    open: BTreeMap<TopicPartition, Positions>,
     starved_since: Option<Instant>,
 }
 
@@ -95,11 +99,6 @@ pub(super) enum Life {
     GoesOn,
     /// It was told to end.
     Ended,
-}
-
-struct Open {
-    table: String,
-    position: i64,
 }
 
 impl Lane {
@@ -152,20 +151,20 @@ impl Lane {
         match command {
             LaneCommand::Open {
                 starts,
-                share,
+                shares,
                 epoch,
                 taken,
             } => {
-                for (topic_partition, at) in starts {
-                    self.begin(topic_partition, at, &share, &epoch);
-                }
+                self.begin(starts, &shares, &epoch);
                 if taken.try_send(()).is_err() {
                     tracing::debug!("the control thread does not wait for this lane any more");
                 }
             }
             LaneCommand::Where(reply) => {
                 let open = self.open.iter();
-                let positions = open.map(|(it, open)| (it.clone(), open.position)).collect();
+                let positions = open
+                    .filter_map(|(it, open)| Some((it.clone(), open.lowest()?)))
+                    .collect();
                 if reply.try_send(positions).is_err() {
                     tracing::debug!("the control thread does not wait for this lane any more");
                 }
@@ -186,73 +185,69 @@ impl Lane {
 
     fn begin(
         &mut self,
-        topic_partition: TopicPartition,
-        at: i64,
-        share: &Arc<Share>,
+        starts: Vec<(TopicPartition, Positions)>,
+        shares: &[Arc<Share>],
         epoch: &Epoch,
     ) {
         if !epoch.is_live() {
             return;
         }
-        let name = share.name().to_owned();
-        let stale = self
-            .tables
-            .get(&name)
-            .is_none_or(|table| !table.epoch.same_as(epoch));
-        if stale {
-            let schema = share.schemas.now();
-            match share.plan.decoder(&schema, &self.ctx.clock) {
-                Ok(decoder) => {
-                    let table = LaneTable {
-                        share: Arc::clone(share),
-                        epoch: epoch.clone(),
-                        decoder,
-                        accumulator: Accumulator::new(epoch.clone()),
-                        schema,
-                        encoder: None,
-                        earlier: Vec::new(),
-                        rejects: share.plan.dlq.as_ref().map(Rejects::new),
-                        permit: self.ctx.pool.hold(0),
-                        halted: None,
-                        displaced: None,
-                    };
-                    self.tables.insert(name.clone(), table);
-                    self.open.retain(|_, open| open.table != name);
+        let reads = |name: &str| starts.iter().any(|(_, start)| start.of(name).is_some());
+        for share in shares.iter().filter(|share| reads(share.name())) {
+            let begun = self.tables.get(share.name());
+            if begun.is_some_and(|table| table.epoch.same_as(epoch)) {
+                continue;
+            }
+            match self.new_table(share, epoch) {
+                Ok(table) => {
+                    self.open.retain(|_, open| open.of(share.name()).is_none());
+                    self.tables.insert(share.name().to_owned(), table);
                 }
                 Err(error) => {
                     let reason = error.to_string();
-                    self.tell(FromWorker::Halted {
-                        table: name,
+                    return self.tell(FromWorker::Halted {
+                        table: share.name().to_owned(),
                         epoch: epoch.clone(),
                         reason,
                     });
-                    return;
                 }
             }
         }
-        self.open.insert(
-            topic_partition,
-            Open {
-                table: name.clone(),
-                position: at,
-            },
-        );
-        self.publish(&name);
+        self.open.extend(starts);
+        self.publish_all(epoch);
+    }
+
+    fn new_table(&self, share: &Arc<Share>, epoch: &Epoch) -> Result<LaneTable, decode::Error> {
+        let schema = share.schemas.now();
+        Ok(LaneTable {
+            decoder: share.plan.decoder(&schema, &self.ctx.clock)?,
+            share: Arc::clone(share),
+            epoch: epoch.clone(),
+            accumulator: Accumulator::new(epoch.clone()),
+            schema,
+            encoder: None,
+            earlier: Vec::new(),
+            rejects: share.plan.dlq.as_ref().map(Rejects::new),
+            permit: self.ctx.pool.hold(0),
+            halted: None,
+            displaced: None,
+        })
     }
 
     fn end(&mut self, epoch: &Epoch) {
-        let ended: Vec<String> = self
-            .tables
-            .iter()
-            .filter(|(_, table)| table.epoch.same_as(epoch))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in ended {
+        for name in self.family(epoch) {
             if let Some(table) = self.tables.remove(&name) {
                 table.share.set_lane(self.ctx.number, LaneState::default());
             }
-            self.open.retain(|_, open| open.table != name);
+            self.open.retain(|_, open| open.of(&name).is_none());
         }
+    }
+
+    /// The tables that work under this epoch.
+    fn family(&self, epoch: &Epoch) -> Vec<String> {
+        let tables = self.tables.iter();
+        let family = tables.filter(|(_, table)| table.epoch.same_as(epoch));
+        family.map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether there is memory for more; a lane that starves for long gives its topic partitions back, so that librdkafka drops what it holds.
@@ -307,43 +302,40 @@ impl Lane {
         })
     }
 
-    /// Stops taking records of a table for good: a person must decide. What was taken before is still committed.
+    /// Stops taking records for good, for a table's whole family: a person must decide. What was taken before is still committed.
     fn halt(&mut self, name: &str, reason: String) {
-        self.open.retain(|_, open| open.table != name);
         if let Some(table) = self.tables.get_mut(name) {
             table.halted.get_or_insert(reason);
         }
-        self.publish(name);
-        if let Some(table) = self.tables.get(name) {
-            table.share.wake.notify_one();
-        }
+        self.stop(name);
     }
 
-    /// Stops taking records of a table until its positions were held against the logs again. What was taken before is still committed: it may be gone from the log.
+    /// Stops taking records until the positions were held against the logs again, for a table's whole family. What was taken before is still committed: it may be gone from
+    /// the log.
     fn displace(&mut self, name: &str, reason: String) {
-        self.open.retain(|_, open| open.table != name);
         if let Some(table) = self.tables.get_mut(name) {
             table.displaced.get_or_insert(reason);
         }
-        self.publish(name);
+        self.stop(name);
+    }
+
+    fn stop(&mut self, name: &str) {
+        let Some(epoch) = self.tables.get(name).map(|table| table.epoch.clone()) else {
+            return;
+        };
+        self.close(&epoch);
         if let Some(table) = self.tables.get(name) {
             table.share.wake.notify_one();
         }
     }
 
-    /// Gives a table's topic partitions back to be paused and tried again from their positions.
+    /// Gives the topic partitions of a table's family back to be paused and tried again, each table from where it stands.
     fn park(&mut self, name: &str, reason: String) {
-        let positions: BTreeMap<TopicPartition, i64> = self
-            .open
-            .iter()
-            .filter(|(_, open)| open.table == name)
-            .map(|(topic_partition, open)| (topic_partition.clone(), open.position))
-            .collect();
-        self.open.retain(|_, open| open.table != name);
-        self.publish(name);
-        if let Some(epoch) = self.tables.get(name).map(|table| table.epoch.clone())
-            && !positions.is_empty()
-        {
+        let Some(epoch) = self.tables.get(name).map(|table| table.epoch.clone()) else {
+            return;
+        };
+        let positions = self.close(&epoch);
+        if !positions.is_empty() {
             self.tell(FromWorker::Parked {
                 table: name.to_owned(),
                 epoch,
@@ -353,9 +345,26 @@ impl Lane {
         }
     }
 
+    /// Takes no more records under an epoch; where its tables stand.
+    fn close(&mut self, epoch: &Epoch) -> BTreeMap<TopicPartition, Positions> {
+        let family = self.family(epoch);
+        let is_of_family = |_: &TopicPartition, open: &mut Positions| {
+            family.iter().any(|it| open.of(it).is_some())
+        };
+        let closed = self.open.extract_if(.., is_of_family).collect();
+        self.publish_all(epoch);
+        closed
+    }
+
     fn tell(&self, message: FromWorker) {
         // The control thread outlives the lanes; if it is gone, the process is ending.
         drop(self.ctx.to_control.send(message));
+    }
+
+    fn publish_all(&mut self, epoch: &Epoch) {
+        for name in self.family(epoch) {
+            self.publish(&name);
+        }
     }
 
     /// Shows where this lane stands, and squares the memory it holds.
@@ -376,8 +385,9 @@ impl Lane {
             positions: self
                 .open
                 .iter()
-                .filter(|(_, open)| open.table == name)
-                .map(|(topic_partition, open)| (topic_partition.clone(), open.position))
+                .filter_map(|(topic_partition, open)| {
+                    Some((topic_partition.clone(), open.of(name)?))
+                })
                 .collect(),
             halted: table.halted.clone(),
             displaced: table.displaced.clone(),

@@ -4,8 +4,10 @@
 use crate::decode::Appended;
 use crate::model::batch::{RawBatch, Reject};
 use crate::model::offset::{Span, TopicPartition};
+use crate::model::record::Record;
 use crate::pipeline::lane::{Lane, to_u64};
 use crate::source::{Fetch, FetchError};
+use crate::trial::{self, Bug};
 
 /// Why a table takes no more records for now, or for good.
 enum Stopped {
@@ -14,59 +16,75 @@ enum Stopped {
 }
 
 impl Lane {
+    /// Takes what was fetched once, for each table that reads its topic.
     pub(super) fn take(&mut self, fetch: Fetch) {
-        let Some(open) = self.open.get(&fetch.topic_partition) else {
+        let Some(open) = self.open.get(&fetch.topic_partition).cloned() else {
             return;
         };
-        let (name, position) = (open.table.clone(), open.position);
+        // One table stands for all of them where nothing can be fetched.
+        let Some((first, lowest)) = open.iter().min_by_key(|(_, position)| *position) else {
+            return;
+        };
         if let Some(error) = fetch.error {
-            self.fetch_failed(&name, &fetch.topic_partition, position, error);
+            self.fetch_failed(first, &fetch.topic_partition, lowest, error);
             return;
         }
-        let from = fetch
-            .records
-            .iter_from(0)
-            .take_while(|record| record.at.offset < position)
-            .count();
         let last = fetch
             .records
             .len()
             .checked_sub(1)
             .and_then(|index| fetch.records.get(index))
             .map(|record| record.at.offset + 1);
-        let reached = last.max(fetch.end).unwrap_or(position).max(position);
-        let Ok(span) = Span::new(position, reached) else {
+        let reached = last.max(fetch.end).unwrap_or(lowest).max(lowest);
+        let Ok(span) = Span::new(lowest, reached) else {
             return;
         };
         if let Some(end) = fetch.end {
-            self.ctx.status.table(&name, |table| {
-                table
-                    .topic_partitions
-                    .entry(fetch.topic_partition.clone())
-                    .or_default()
-                    .end = Some(end)
-            });
+            for (name, _) in open.iter() {
+                self.ctx.status.table(name, |table| {
+                    table
+                        .topic_partitions
+                        .entry(fetch.topic_partition.clone())
+                        .or_default()
+                        .end = Some(end)
+                });
+            }
         }
-        if span.is_empty() {
-            return;
-        }
-        let Some(table) = self.tables.get(&name) else {
+        let Some(table) = self.tables.get(first).filter(|_| !span.is_empty()) else {
             return;
         };
-        let bytes = to_u64(fetch.records.size_bytes());
-        let permit = self.ctx.pool.hold(bytes);
-        table.share.counters.read(
-            to_u64(fetch.records.len()),
-            to_u64(fetch.records.payload_bytes()),
-        );
         let raw = RawBatch {
             epoch: table.epoch.clone(),
             topic_partition: fetch.topic_partition,
             span,
+            permit: self.ctx.pool.hold(to_u64(fetch.records.size_bytes())),
             records: fetch.records,
-            permit,
         };
-        self.decode(&name, &raw, from);
+        for (name, position) in open.iter() {
+            self.take_for(name, position, &raw);
+        }
+    }
+
+    /// Takes of a raw batch what is new to a table: others of its family may be further behind, or one of them has stopped them all.
+    fn take_for(&mut self, name: &str, position: i64, raw: &RawBatch) {
+        if position >= raw.span.end() || !self.open.contains_key(&raw.topic_partition) {
+            return;
+        }
+        let Some(table) = self.tables.get(name) else {
+            return;
+        };
+        table.share.counters.read(
+            to_u64(raw.records.len()),
+            to_u64(raw.records.payload_bytes()),
+        );
+        let is_known = |record: &Record<'_>| record.at.offset < position;
+        let known = raw.records.iter_from(0).take_while(is_known).count();
+        let from = if trial::has(Bug::RowsBelowOwnOffset) {
+            0
+        } else {
+            known
+        };
+        self.decode(name, raw, from);
     }
 
     fn fetch_failed(
@@ -111,9 +129,10 @@ impl Lane {
             .tables
             .get_mut(name)
             .ok_or_else(|| halted("its table is gone"))?;
-        let open = self
+        let position = self
             .open
-            .get_mut(&raw.topic_partition)
+            .get(&raw.topic_partition)
+            .and_then(|open| open.of(name))
             .ok_or_else(|| halted("its topic partition is closed"))?;
         let mut appended = table
             .decoder
@@ -123,12 +142,12 @@ impl Lane {
             .records
             .get(appended.taken)
             .map(|record| record.at.offset);
-        let span = Span::new(open.position, next.unwrap_or(raw.span.end()))
+        let span = Span::new(position, next.unwrap_or(raw.span.end()))
             .map_err(|error| Stopped::Halted(error.to_string()))?;
         table
             .account(&raw.topic_partition, span, &appended.counts, now)
             .map_err(Stopped::Halted)?;
-        open.position = span.end();
+        self.step_to(&raw.topic_partition, name, span.end());
         let taken = appended.taken;
         let culprit = appended
             .rejects
@@ -175,6 +194,12 @@ impl Lane {
             .cut_when_due(is_full, batch_bytes)
             .map_err(Stopped::Halted)?;
         Ok(taken)
+    }
+
+    fn step_to(&mut self, topic_partition: &TopicPartition, name: &str, offset: i64) {
+        if let Some(open) = self.open.get_mut(topic_partition) {
+            open.set(name, offset);
+        }
     }
 
     /// Keeps rejected records for their own table, and stops where they are too many.

@@ -3,6 +3,7 @@
 mod start;
 mod turns;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::model::epoch::Epoch;
 use crate::pipeline::error::Error;
+use crate::pipeline::family::{families, reason_of};
 use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::{self, Outside, Planned, back_off};
 use crate::pipeline::settle::{Accept, Settling};
@@ -101,6 +103,7 @@ pub fn run(
     result
 }
 
+/// The tables that were asked for, with those that share a topic with them: the group gives a topic partition to one process, which must serve all of its tables.
 fn chosen(config: &Config, names: &[String]) -> Result<Vec<settings::Table>, Error> {
     for name in names {
         if !config.tables.iter().any(|table| table.name == *name) {
@@ -115,12 +118,41 @@ fn chosen(config: &Config, names: &[String]) -> Result<Vec<settings::Table>, Err
             });
         }
     }
-    Ok(config
-        .tables
+    let is_named = |table: &str| names.is_empty() || names.iter().any(|name| name == table);
+    let families = families(&config.tables);
+    let concerned = families
         .iter()
-        .filter(|table| names.is_empty() || names.contains(&table.name))
-        .cloned()
-        .collect())
+        .filter(|family| family.iter().any(|table| is_named(table)));
+    let chosen: BTreeSet<&str> = concerned.flatten().copied().collect();
+    for table in chosen.iter().filter(|table| !is_named(table)) {
+        tracing::info!(
+            table,
+            "runs too: it shares a topic with a table that was asked for"
+        );
+    }
+    let tables = config.tables.iter();
+    let tables = tables.filter(|table| chosen.contains(table.name.as_str()));
+    Ok(tables.cloned().collect())
+}
+
+/// The tables that share a topic with a suspended one, and why they wait: a family suspends together.
+fn waiting_with(
+    tables: &[settings::Table],
+    suspended: &[(String, String)],
+) -> BTreeMap<String, String> {
+    let mut waiting = BTreeMap::new();
+    for family in families(tables) {
+        let mut culprits = suspended.iter();
+        let Some((culprit, reason)) = culprits.find(|(name, _)| family.contains(name.as_str()))
+        else {
+            continue;
+        };
+        let others = family
+            .iter()
+            .filter(|it| suspended.iter().all(|(name, _)| name != *it));
+        waiting.extend(others.map(|it| ((*it).to_owned(), reason_of(it, culprit, reason))));
+    }
+    waiting
 }
 
 struct Run<'a> {
@@ -163,6 +195,12 @@ impl Run<'_> {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        let waiting = waiting_with(tables, &suspended);
+        planned.retain(|it| !waiting.contains_key(&it.plan.settings.name));
+        for (name, reason) in waiting {
+            self.show_suspended(&name, &reason);
+            suspended.push((name, reason));
         }
         if planned.is_empty() {
             return Err(Error::Suspended { tables: suspended });

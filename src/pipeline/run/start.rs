@@ -88,7 +88,8 @@ impl Run<'_> {
         for flusher in flushers {
             self.runtime.spawn(flusher.run());
         }
-        let shares = control.tables.values();
+        let tables = control.families.values();
+        let shares = tables.flat_map(|family| family.tables.values());
         let upkeep = maintain::start(
             self.config,
             shares.map(|table| Arc::clone(&table.share)).collect(),
@@ -114,10 +115,8 @@ impl Run<'_> {
 
     fn budget(&self, planned: &[Planned], lanes: usize) -> Result<Budget, Error> {
         let memory_bytes = self.config.limits.memory_bytes;
-        let topic_partitions = planned
-            .iter()
-            .map(|planned| planned.topic_partitions.len())
-            .sum();
+        let all = planned.iter().flat_map(|planned| &planned.topic_partitions);
+        let topic_partitions = all.collect::<BTreeSet<_>>().len();
         let budget = Budget::divide(Shape {
             memory_bytes,
             lanes,

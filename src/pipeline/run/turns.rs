@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::pipeline::caught_up::is_caught_up;
 use crate::pipeline::control::Control;
 use crate::pipeline::error::Error;
+use crate::pipeline::family::Family;
 use crate::pipeline::flusher::FlusherCommand;
 use crate::pipeline::run::Run;
 use crate::pipeline::run::start::Started;
@@ -60,26 +61,22 @@ impl Run<'_> {
                 return Err(Error::Bug("a lane ended early".to_owned()));
             }
             let control = &started.control;
-            if control
-                .tables
-                .values()
-                .all(|table| table.suspended.is_some())
-            {
+            let is_suspended = |family: &Family| family.suspended.is_some();
+            if control.families.values().all(is_suspended) {
                 return Ok(());
             }
             let Some(targets) = &started.targets else {
                 continue;
             };
-            let done = control.tables.values().all(|table| {
-                let topics = &table.share.plan.settings.topics;
-                let of_table = targets
-                    .iter()
-                    .filter(|(it, _)| topics.iter().any(|topic| **topic == *it.topic));
-                table.suspended.is_some()
-                    || is_caught_up(
-                        &of_table.map(|(it, end)| (it.clone(), *end)).collect(),
-                        &table.share.committed(),
-                    )
+            let done = control.families.values().all(|family| {
+                is_suspended(family)
+                    || family.tables.values().all(|table| {
+                        let of_table = targets.iter().filter(|(it, _)| table.reads(&it.topic));
+                        is_caught_up(
+                            &of_table.map(|(it, end)| (it.clone(), *end)).collect(),
+                            &table.share.committed(),
+                        )
+                    })
             });
             if done {
                 return Ok(());
@@ -96,10 +93,10 @@ impl Run<'_> {
             if now.since(refreshed) >= REFRESH {
                 refreshed = now;
                 // What this process owns shows in its own commits; only what others own must be read from the table.
-                let elsewhere = control.tables.values().filter(|table| {
-                    let topics = &table.share.plan.settings.topics;
-                    targets.keys().any(|it| {
-                        topics.iter().any(|topic| **topic == *it.topic) && !table.owned.contains(it)
+                let elsewhere = control.families.values().flat_map(|family| {
+                    family.tables.values().filter(|table| {
+                        let mut of_table = targets.keys().filter(|it| table.reads(&it.topic));
+                        of_table.any(|it| !family.owned.contains(it))
                     })
                 });
                 for table in elsewhere {
@@ -114,17 +111,7 @@ impl Run<'_> {
     fn drain(&self, control: &mut Control) -> Result<(), Error> {
         let clock = &self.surroundings.clock;
         let until = clock.now().after(self.config.shutdown_grace);
-        let mut waiting = Vec::new();
-        for table in control.tables.values() {
-            let (reply, answer) = oneshot::channel();
-            if table
-                .flusher
-                .try_send(FlusherCommand::Drain { reply })
-                .is_ok()
-            {
-                waiting.push(answer);
-            }
-        }
+        let mut waiting: Vec<_> = control.families.values().flat_map(Family::drain).collect();
         while clock.now() < until {
             control.turn()?;
             waiting.retain_mut(|answer| {
@@ -132,7 +119,10 @@ impl Run<'_> {
             });
             if waiting.is_empty() {
                 control.turn()?;
-                return Ok(());
+                // A table that stops at its last records waits for the others of its family.
+                if control.stopping.is_empty() {
+                    return Ok(());
+                }
             }
         }
         Err(Error::Grace {

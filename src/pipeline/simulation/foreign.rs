@@ -14,35 +14,43 @@ use serde_json::{Value, json};
 use crate::pipeline::simulation::oracle;
 use crate::testing::random::Random;
 
-/// The table's folder at the far end, and that of its rejected records.
-const ROOT: &str = "lake/t";
-const REJECTED: &str = "lake/t__dlq";
-
-/// The table as other engines see it.
+/// A table as other engines see it.
 pub(super) struct Lake {
     objects: Arc<InMemory>,
+    path: String,
+    /// The table's folder at the far end, and that of its rejected records.
+    root: String,
+    rejected: String,
     /// Entries that were cleaned up.
     attic: BTreeMap<u64, String>,
     counted: u64,
 }
 
 impl Lake {
-    pub(super) fn new(objects: Arc<InMemory>) -> Lake {
+    pub(super) fn new(objects: Arc<InMemory>, path: &str) -> Lake {
         Lake {
             objects,
+            path: path.to_owned(),
+            root: format!("lake/{path}"),
+            rejected: format!("lake/{path}__dlq"),
             attic: BTreeMap::new(),
             counted: 0,
         }
     }
 
+    /// The table's folder under the lake.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The bytes of one of the table's files.
     pub(super) fn file(&self, path: &str) -> Option<Bytes> {
-        self.bytes(ROOT, path)
+        self.bytes(&self.root, path)
     }
 
     /// The bytes of a file of rejected records.
     pub(super) fn rejected_file(&self, path: &str) -> Option<Bytes> {
-        self.bytes(REJECTED, path)
+        self.bytes(&self.rejected, path)
     }
 
     fn bytes(&self, root: &str, path: &str) -> Option<Bytes> {
@@ -55,13 +63,14 @@ impl Lake {
 
     /// The table of rejected records as the oracle reads it; empty while there is none.
     pub(super) fn rejected(&self) -> Result<oracle::Table, String> {
-        oracle::read(&self.listed(REJECTED)).map_err(|reason| format!("rejected records: {reason}"))
+        oracle::read(&self.listed(&self.rejected))
+            .map_err(|reason| format!("rejected records: {reason}"))
     }
 
     /// Every entry that counts: what lies in the log above the clean-up, and what was cleaned up. What arrived later below it never counted.
     pub(super) fn entries(&self) -> BTreeMap<u64, String> {
         let mut entries = self.attic.clone();
-        for (version, text) in self.listed(ROOT) {
+        for (version, text) in self.listed(&self.root) {
             entries.entry(version).or_insert(text);
         }
         entries
@@ -98,7 +107,7 @@ impl Lake {
     }
 
     fn put(&self, path: &str, bytes: impl Into<Bytes>, mode: PutMode) {
-        let location = Path::from(format!("{ROOT}/{path}"));
+        let location = Path::from(format!("{}/{path}", self.root));
         let put = self
             .objects
             .put_opts(&location, bytes.into().into(), mode.into());
@@ -225,7 +234,7 @@ impl Lake {
             .filter(|(version, _)| *version < newest.min(kept))
             .collect();
         for (version, text) in below {
-            let path = Path::from(format!("{ROOT}/_delta_log/{version:020}.json"));
+            let path = Path::from(format!("{}/_delta_log/{version:020}.json", self.root));
             self.objects.delete(&path).now_or_never().unwrap().unwrap();
             self.attic.entry(version).or_insert(text);
         }

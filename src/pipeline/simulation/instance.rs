@@ -64,8 +64,8 @@ impl<T> Task<T> {
 
 /// Where an instance is.
 pub(super) enum Phase {
-    /// It reads or creates its table.
-    Starting(Task<Result<Planned, Error>>),
+    /// It reads or creates its tables.
+    Starting(Task<Result<Vec<Planned>, Error>>),
     /// Something was away; it tries again then.
     Waiting(u64),
     Running(Box<Running>),
@@ -76,7 +76,7 @@ pub(super) enum Phase {
 pub(super) struct Running {
     pub(super) control: Control,
     pub(super) lanes: Vec<Arc<Mutex<Lane>>>,
-    pub(super) flusher: Task<()>,
+    pub(super) flushers: Vec<Task<()>>,
 }
 
 /// What an instance is made with.
@@ -84,7 +84,7 @@ pub(super) struct Surroundings {
     pub(super) broker: Broker,
     pub(super) store: DistantStore,
     pub(super) clock: Arc<InstanceClock>,
-    pub(super) settings: settings::Table,
+    pub(super) settings: Vec<settings::Table>,
     pub(super) lanes: usize,
     pub(super) pool_bytes: u64,
 }
@@ -97,13 +97,14 @@ pub(super) struct Instance {
     /// Stopped by SIGSTOP until then.
     pub(super) frozen_until_ms: u64,
     pub(super) control_at_ms: u64,
-    pub(super) flusher_at_ms: u64,
+    /// By table.
+    pub(super) flushers_at_ms: Vec<u64>,
     pub(super) lanes_at_ms: Vec<u64>,
 }
 
 /// What a step of the control thread or of planning came to.
 pub(super) enum Ended {
-    /// The table waits for a person.
+    /// A table waits for a person.
     Suspended(String),
     /// The process ends.
     Exit(Kind, String),
@@ -116,7 +117,7 @@ impl Instance {
             phase: Phase::Waiting(0),
             frozen_until_ms: 0,
             control_at_ms: 0,
-            flusher_at_ms: 0,
+            flushers_at_ms: vec![0; surroundings.settings.len()],
             lanes_at_ms: vec![0; surroundings.lanes],
             surroundings,
         };
@@ -124,7 +125,7 @@ impl Instance {
         instance
     }
 
-    /// Reads the table, as `run` does before it joins.
+    /// Reads the tables, as `run` does before it joins.
     pub(super) fn start(&mut self) {
         let with = &self.surroundings;
         let url = Url::parse("memory:///lake").unwrap();
@@ -136,11 +137,17 @@ impl Instance {
             record_bytes_max: 1 << 20,
         };
         let settings = with.settings.clone();
-        self.phase = Phase::Starting(Task::new(async move { plan(&outside, &settings).await }));
+        self.phase = Phase::Starting(Task::new(async move {
+            let mut planned = Vec::new();
+            for table in &settings {
+                planned.push(plan(&outside, table).await?);
+            }
+            Ok(planned)
+        }));
     }
 
     /// Joins the group with what was planned.
-    pub(super) fn join(&mut self, planned: Planned) {
+    pub(super) fn join(&mut self, planned: Vec<Planned>) {
         let with = &self.surroundings;
         let queues = (0..with.lanes).map(|lane| {
             let queue = with.broker.queue(self.life, lane);
@@ -155,7 +162,7 @@ impl Instance {
         } = assemble(Parts {
             group: Box::new(with.broker.member(self.life)),
             queues: queues.collect(),
-            planned: vec![planned],
+            planned,
             lookup: with.broker.questions(),
             clock: Clock::simulated(Arc::clone(&with.clock) as Arc<dyn crate::clock::Timeline>),
             status: Status::default(),
@@ -181,11 +188,13 @@ impl Instance {
             }
         });
         control.group.subscribe(&[]).unwrap();
-        let flusher = flushers.into_iter().next().unwrap();
         self.phase = Phase::Running(Box::new(Running {
             control,
             lanes,
-            flusher: Task::new(flusher.run()),
+            flushers: flushers
+                .into_iter()
+                .map(|flusher| Task::new(flusher.run()))
+                .collect(),
         }));
     }
 }

@@ -2,8 +2,8 @@
 //! and virtual time, on one thread. The same seed gives the same trace. Owns the schedule; `script` owns what goes wrong, `oracle` what must hold.
 //!
 //! Simulated: decoding, encoding, planning, the control thread's turns, the lanes' steps, the flusher's task, the Delta log, the outbox of rejected records (a tenth of the
-//! records is no row) and its publishing, compaction and vacuum, all in one order that the seed draws. Not simulated: librdkafka (`testing::broker` stands in), our
-//! checkpoint writer and log clean-up (foreign engines do both here), the drain of a stopping process, two tables, and replays of rejected records.
+//! records is no row) and its publishing, compaction and vacuum, all in one order that the seed draws. A third of the seeds have two tables on the topic, with different lags and columns; for half of those the second table comes later. Not simulated: librdkafka (`testing::broker` stands in), our
+//! checkpoint writer and log clean-up (foreign engines do both here), the drain of a stopping process, tables without a topic in common, and replays of rejected records.
 
 mod foreign;
 mod instance;

@@ -64,7 +64,8 @@ impl World {
             }
             42..=59 => self.change_weather(),
             60..=87 => {
-                let act = self.lake.act(&mut self.random)?;
+                let lake = self.some_lake();
+                let act = self.lakes[lake].act(&mut self.random)?;
                 self.note(act);
                 self.count(act);
             }
@@ -162,13 +163,14 @@ impl World {
 
     /// Another engine's checkpoint loses one of our txns: nobody may guess where to go on (OFF-8).
     fn forget(&mut self) -> Result<(), String> {
-        let table = self.lake.read()?;
+        let lake = self.some_lake();
+        let table = self.lakes[lake].read()?;
         if self.is_forgotten || table.offsets.is_empty() || !self.random.per_mille(300) {
             return Ok(());
         }
         let numbers: Vec<i32> = table.offsets.keys().copied().collect();
         let number = numbers[self.random.index(numbers.len())];
-        self.lake.clean_up(&table, Some(number));
+        self.lakes[lake].clean_up(&table, Some(number));
         self.is_forgotten = true;
         self.note(format_args!("another engine forgets the txn of {number}"));
         self.count("txns forgotten");
@@ -182,6 +184,12 @@ impl World {
         self.end.set_weather(SUN);
         self.broker.set_away(false);
         let now = self.now();
+        for index in 0..self.instances.len() {
+            if self.is_behind(index) {
+                self.kill(index, 0, false);
+            }
+        }
+        self.lives = self.lives.max(self.all_tables_from);
         for instance in &mut self.instances {
             instance.frozen_until_ms = 0;
             if let Phase::Dead(until) = &mut instance.phase {

@@ -160,6 +160,20 @@ fn file_1_a_commit_of_files_that_a_vacuum_took_for_orphans_is_caught() {
 }
 
 #[test]
+fn a_table_that_does_not_drop_rows_below_its_own_offset_is_caught() {
+    check_caught(Bug::RowsBelowOwnOffset, 0..100, &["twice", "DLQ-1"]);
+}
+
+#[test]
+fn a_family_that_reads_on_from_its_highest_offset_is_caught() {
+    check_caught(
+        Bug::HighestOfFamily,
+        0..100,
+        &["in the table None", "DLQ-1"],
+    );
+}
+
+#[test]
 fn dlq_1_rejects_that_are_published_twice_are_caught() {
     check_caught(Bug::PublishedTwice, 0..300, &["adds", "DLQ-1"]);
 }

@@ -23,6 +23,8 @@ const MEMORY_BYTES: u64 = 16 << 20;
 
 /// One maintainer, over all its lives.
 pub(super) struct Maintainer {
+    /// Which table it maintains.
+    table: usize,
     compaction: Compaction,
     /// Files that it could not read.
     left_alone: BTreeSet<String>,
@@ -45,11 +47,12 @@ enum Done {
 }
 
 impl Maintainer {
-    pub(super) fn new(with: Surroundings) -> Maintainer {
+    pub(super) fn new(with: Surroundings, table: usize, path: &str) -> Maintainer {
         let url = Url::parse("memory:///lake").unwrap();
-        let store: TableStore = Store::over(url, Arc::new(with.store)).table("t").unwrap();
+        let store: TableStore = Store::over(url, Arc::new(with.store)).table(path).unwrap();
         let clock = Arc::clone(&with.clock) as Arc<dyn crate::clock::Timeline>;
         Maintainer {
+            table,
             at_ms: clock.monotonic_ms() + 10_000,
             compaction: Compaction {
                 store,
@@ -118,7 +121,8 @@ impl World {
     pub(super) fn maintain(&mut self, index: usize) -> Result<(), String> {
         let Some(mut turn) = self.maintainers[index].turn.take() else {
             let is_vacuum = self.random.per_mille(300);
-            self.maintainers[index].is_early = self.lake.read()?.versions == 0;
+            let lake = &self.lakes[self.maintainers[index].table];
+            self.maintainers[index].is_early = lake.read()?.versions == 0;
             self.maintainers[index].begin(is_vacuum);
             return Ok(());
         };
@@ -141,7 +145,7 @@ impl World {
         let pause_ms = self.random.within(1_000..=15_000);
         self.maintainers[index].at_ms =
             now + pause_ms.max(self.night_until_ms.saturating_sub(now) / 4);
-        self.judge_unread(&left_alone)?;
+        self.judge_unread(self.maintainers[index].table, &left_alone)?;
         self.maintainers[index].left_alone = left_alone;
         match outcome {
             Ok(Done::Merged(done)) => {
@@ -162,8 +166,8 @@ impl World {
     }
 
     /// What is live can be read, but for what other engines only pretend to have written.
-    fn judge_unread(&self, left_alone: &BTreeSet<String>) -> Result<(), String> {
-        let live = self.lake.read()?.live;
+    fn judge_unread(&self, table: usize, left_alone: &BTreeSet<String>) -> Result<(), String> {
+        let live = self.lakes[table].read()?.live;
         let unread = left_alone
             .iter()
             .find(|key| !key.starts_with("foreign-") && live.contains_key(*key));

@@ -30,7 +30,8 @@ pub(super) struct World {
     pub(super) trace: Trace,
     pub(super) broker: Broker,
     pub(super) end: FarEnd,
-    pub(super) lake: Lake,
+    /// By table.
+    pub(super) lakes: Vec<Lake>,
     pub(super) instances: Vec<Instance>,
     pub(super) maintainers: Vec<Maintainer>,
     /// Until then only maintainers are awake.
@@ -46,7 +47,10 @@ pub(super) struct World {
     pub(super) produce_at_ms: u64,
     pub(super) happens_at_ms: u64,
     ticks_at_ms: u64,
-    settings: settings::Table,
+    /// By table; several share the topic.
+    settings: Vec<settings::Table>,
+    /// The first life that knows every table: before it, the last one is not in the config yet.
+    pub(super) all_tables_from: u64,
     lanes: usize,
     pool_bytes: u64,
     gate_violations: Arc<Mutex<Vec<String>>>,
@@ -59,7 +63,7 @@ enum Actor {
     Plan(usize),
     Control(usize),
     Lane(usize, usize),
-    Flusher(usize),
+    Flusher(usize, usize),
     Maintainer(usize),
 }
 
@@ -81,11 +85,20 @@ impl World {
         } else {
             16 << 20
         };
+        // Not drawn, so that the other seeds do not depend on it.
+        let settings = match seed % 3 {
+            1 => vec![table_settings("t", lag_s), table_settings("u", 11 - lag_s)],
+            _ => vec![table_settings("t", lag_s)],
+        };
         let mut world = World {
-            lake: Lake::new(end.objects()),
             calm_at_ms: random.within(60_000..=240_000),
             lanes: random.index(2) + 1,
-            settings: table_settings(lag_s),
+            lakes: settings
+                .iter()
+                .map(|table| Lake::new(end.objects(), &table.path))
+                .collect(),
+            settings,
+            all_tables_from: if seed % 2 == 0 { 4 } else { 0 },
             pool_bytes,
             timeline,
             trace,
@@ -114,7 +127,9 @@ impl World {
         }
         for _ in 0..world.random.index(3) {
             let with = world.surroundings();
-            world.maintainers.push(Maintainer::new(with));
+            let table = world.maintainers.len() % world.lakes.len();
+            let path = &world.settings[table].path;
+            world.maintainers.push(Maintainer::new(with, table, path));
         }
         world
     }
@@ -162,9 +177,17 @@ impl World {
         });
         let name = format!("life {life}");
         // Not drawn, so that a seed's other events do not depend on it. Lives that declare other columns, and other types, are a config that is rolled out.
-        let declared =
-            usize::try_from(life).unwrap_or(0) * 5 + self.settings.topics.len() + self.lanes;
-        let settings = declaring(&self.settings, DECLARED[declared % DECLARED.len()]);
+        let declared = usize::try_from(life).unwrap_or(0) * 5 + 1 + self.lanes;
+        let known = match self.settings.len() {
+            all @ 2.. if life < self.all_tables_from => all - 1,
+            all => all,
+        };
+        let settings = (0..)
+            .zip(&self.settings[..known])
+            .map(|(table, settings): (usize, _)| {
+                declaring(settings, DECLARED[(declared + 3 * table) % DECLARED.len()])
+            })
+            .collect();
         Surroundings {
             broker: self.broker.clone(),
             store: DistantStore::new(
@@ -206,11 +229,11 @@ impl World {
                     return self.reckon();
                 }
                 if self.now() > self.calm_at_ms + PATIENCE_MS {
-                    let table = self.lake.read()?;
+                    let tables = self.read()?;
+                    let offsets: Vec<_> = tables.iter().map(|table| &table.offsets).collect();
                     return Err(format!(
-                        "not everything was read {} s after the faults ended: the table stands at {:?}",
+                        "not everything was read {} s after the faults ended: the tables stand at {offsets:?}",
                         PATIENCE_MS / 1000,
-                        table.offsets
                     ));
                 }
             }
@@ -234,8 +257,11 @@ impl World {
                     if instance.control_at_ms <= now {
                         ready.push(Actor::Control(index));
                     }
-                    if instance.flusher_at_ms <= now && running.flusher.is_woken() {
-                        ready.push(Actor::Flusher(index));
+                    let flushers = running.flushers.iter().zip(&instance.flushers_at_ms);
+                    for (table, (flusher, at)) in flushers.enumerate() {
+                        if *at <= now && flusher.is_woken() {
+                            ready.push(Actor::Flusher(index, table));
+                        }
                     }
                     for (lane, at) in instance.lanes_at_ms.iter().enumerate() {
                         if *at <= now {
@@ -265,15 +291,13 @@ impl World {
         for instance in &self.instances {
             let at = match &instance.phase {
                 Phase::Running(running) => {
-                    let flusher = if running.flusher.is_woken() {
-                        instance.flusher_at_ms
-                    } else {
-                        u64::MAX
-                    };
+                    let flushers = running.flushers.iter().zip(&instance.flushers_at_ms);
+                    let woken = flushers.filter(|(flusher, _)| flusher.is_woken());
+                    let flusher = woken.map(|(_, at)| *at).min();
                     let lanes = instance.lanes_at_ms.iter().copied().min();
                     instance
                         .control_at_ms
-                        .min(flusher)
+                        .min(flusher.unwrap_or(u64::MAX))
                         .min(lanes.unwrap_or(u64::MAX))
                 }
                 Phase::Starting(task) => {
@@ -314,14 +338,14 @@ impl World {
                     running.lanes[lane].lock().unwrap().step();
                 }
             }
-            Actor::Flusher(index) => {
+            Actor::Flusher(index, table) => {
                 // A task is not always run as soon as it could.
                 if self.random.per_mille(100) {
-                    self.instances[index].flusher_at_ms = now + self.random.within(1..=500);
+                    self.instances[index].flushers_at_ms[table] = now + self.random.within(1..=500);
                     return Ok(());
                 }
                 if let Phase::Running(running) = &mut self.instances[index].phase
-                    && running.flusher.poll().is_some()
+                    && running.flushers[table].poll().is_some()
                 {
                     return Err("a flusher ended".to_owned());
                 }
@@ -425,27 +449,56 @@ impl World {
         if self.is_forgotten && !self.suspended.is_empty() {
             return Ok(true);
         }
-        let table = self.lake.read()?;
-        Ok(table.versions > 0
-            && oracle::unpublished(&table, &self.lake.rejected()?).is_empty()
-            && self
-                .broker
-                .records()
-                .iter()
-                .all(|(number, (end, _))| table.offsets.get(number).copied() == Some(*end)))
+        let records = self.broker.records();
+        for lake in &self.lakes {
+            let table = lake.read()?;
+            let is_right = table.versions > 0
+                && oracle::unpublished(&table, &lake.rejected()?).is_empty()
+                && records
+                    .iter()
+                    .all(|(number, (end, _))| table.offsets.get(number).copied() == Some(*end));
+            if !is_right {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read(&self) -> Result<Vec<oracle::Table>, String> {
+        self.lakes.iter().map(Lake::read).collect()
+    }
+
+    /// One of the tables.
+    pub(super) fn some_lake(&mut self) -> usize {
+        match self.lakes.len() {
+            1 => 0,
+            more => self.random.index(more),
+        }
+    }
+
+    /// Whether a life does not know every table.
+    pub(super) fn is_behind(&self, index: usize) -> bool {
+        self.instances[index].surroundings.settings.len() < self.settings.len()
     }
 
     /// What holds at the end: every record once, and every outcome true.
     fn reckon(&mut self) -> Result<Report, String> {
-        let table = self.lake.read()?;
-        let rejected = oracle::rejected(&table, &self.lake.rejected()?, |path| {
-            self.lake.rejected_file(path)
-        })?;
-        *self.counts.entry("rejects").or_default() += rejected.len() as u64;
-        let file = |path: &str| self.lake.file(path);
-        let rows = oracle::judge(&table, file, &self.broker.records(), rejected)?;
+        let (tables, records) = (self.read()?, self.broker.records());
+        let mut rows = 0;
+        for (table, lake) in tables.iter().zip(&self.lakes) {
+            let judged =
+                oracle::rejected(table, &lake.rejected()?, |path| lake.rejected_file(path))
+                    .and_then(|rejected| {
+                        *self.counts.entry("rejects").or_default() += rejected.len() as u64;
+                        oracle::judge(table, |path| lake.file(path), &records, rejected)
+                    });
+            rows += judged.map_err(|violation| format!("table {}: {violation}", lake.path()))?;
+        }
+        if tables.len() > 1 {
+            self.count("families");
+        }
         for (id, outcome) in &self.outcomes {
-            let found = table.commits.get(id);
+            let found = tables.iter().find_map(|table| table.commits.get(id));
             let is_true = match outcome {
                 CommitOutcome::Committed(version) => found == Some(version),
                 CommitOutcome::Superseded(_) | CommitOutcome::Conflict(_) => found.is_none(),
@@ -462,7 +515,7 @@ impl World {
             hash,
             lines,
             rows,
-            versions: table.versions,
+            versions: tables.iter().map(|table| table.versions).sum(),
             virtual_ms: self.now(),
             counts: self.counts.clone(),
         })
@@ -509,14 +562,14 @@ fn declaring(settings: &settings::Table, ddl: &str) -> settings::Table {
     settings
 }
 
-fn table_settings(lag_s: u64) -> settings::Table {
+fn table_settings(name: &str, lag_s: u64) -> settings::Table {
     let text = format!(
         "version: 1
 name: simulation
 kafka: {{ bootstrap_servers: \"simulated:9092\" }}
 storage: {{ url: \"file:///lake\" }}
 tables:
-  - name: t
+  - name: {name}
     topics: [events]
     value: {{ format: json, schema: {{ ddl: \"id long\" }} }}
     target_lag: {lag_s}s
