@@ -30,7 +30,7 @@ use crate::maintenance::{Error, Memory, Pace};
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
 use crate::model::offset::{Span, TopicPartition};
-use crate::model::progress::{Advance, Counts};
+use crate::model::progress::{Advance, Counts, Step};
 use crate::testing::faulty_store::FaultyStore;
 use crate::writer::{self, Encoder, Layout};
 
@@ -113,7 +113,10 @@ impl Lake {
         };
         let mut advance = Advance::default();
         advance
-            .extend(&topic_partition, Span::new(from, to).unwrap(), &counts)
+            .extend(
+                &topic_partition,
+                &Step::of(Span::new(from, to).unwrap(), counts),
+            )
             .unwrap();
         let append = Append {
             epoch: Epoch::begin(1),

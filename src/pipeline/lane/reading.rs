@@ -3,7 +3,9 @@
 
 use crate::decode::Appended;
 use crate::model::batch::{RawBatch, Reject};
+use crate::model::lineage::Lineage;
 use crate::model::offset::{Span, TopicPartition};
+use crate::model::progress::Step;
 use crate::pipeline::lane::{Lane, to_u64};
 use crate::source::{Fetch, FetchError};
 
@@ -125,8 +127,13 @@ impl Lane {
             .map(|record| record.at.offset);
         let span = Span::new(open.position, next.unwrap_or(raw.span.end()))
             .map_err(|error| Stopped::Halted(error.to_string()))?;
+        let step = Step {
+            span,
+            counts: appended.counts,
+            lineage: Lineage::of(&raw.records, from, appended.taken.saturating_sub(from)),
+        };
         table
-            .account(&raw.topic_partition, span, &appended.counts, now)
+            .account(&raw.topic_partition, &step, now)
             .map_err(Stopped::Halted)?;
         open.position = span.end();
         let taken = appended.taken;
