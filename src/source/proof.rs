@@ -124,9 +124,12 @@ impl Prover {
             let attached = queue.handle().attach(topic_partition);
             attached.map_err(|error| error.to_string())?;
         }
-        // From the end, where no position is outside of the log: an error of the assignment could be taken for one of the seek.
-        let begun = list_of(read.keys().map(|it| (it, Offset::End)))
-            .and_then(|list| consumer.assign(&list));
+        // Nothing is fetched before it is sought: an error of the assignment could be taken for one of the seek. Not from the end, either: librdkafka asks for that offset
+        // again when the answer comes after a seek, and goes there.
+        let begun = positions(read).and_then(|list| {
+            consumer.pause(&list)?;
+            consumer.assign(&list)
+        });
         let answers = begun
             .map_err(|error| words(&error))
             .and_then(|()| self.listen(consumer, &mut queue, read));
@@ -154,15 +157,19 @@ impl Prover {
                     read.len()
                 ));
             }
-            unanswered.extend(seek(consumer, &mut unsought)?);
+            let sought = seek(consumer, &mut unsought)?;
+            positions(&sought)
+                .and_then(|list| consumer.resume(&list))
+                .map_err(|error| words(&error))?;
+            unanswered.extend(sought);
             // What librdkafka tells beside it is of no interest, but waits in its queue.
             drop(consumer.poll(Duration::ZERO));
             drop(consumer.context().take());
             for fetch in queue.poll(POLL) {
-                let Some(claim) = unanswered.get(&fetch.topic_partition) else {
+                let Some(claim) = unanswered.get(&fetch.topic_partition).copied() else {
                     continue;
                 };
-                match Answer::of(&fetch, *claim) {
+                match Answer::of(&fetch, claim) {
                     Answer::None => continue,
                     Answer::Failed(reason) => return Err(reason),
                     Answer::Holds => {}
@@ -171,8 +178,9 @@ impl Prover {
                     }
                 }
                 unanswered.remove(&fetch.topic_partition);
-                let list = list_of(std::iter::once((&fetch.topic_partition, Offset::Invalid)));
-                list.and_then(|list| consumer.pause(&list))
+                let answered = BTreeMap::from([(fetch.topic_partition, claim)]);
+                positions(&answered)
+                    .and_then(|list| consumer.pause(&list))
                     .map_err(|error| words(&error))?;
             }
         }
@@ -248,10 +256,7 @@ fn seek(
     if unsought.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let positions = unsought
-        .iter()
-        .map(|(it, claim)| (it, Offset::Offset(claim.tail.end)));
-    let mut list = list_of(positions).map_err(|error| words(&error))?;
+    let mut list = positions(unsought).map_err(|error| words(&error))?;
     for (topic_partition, claim) in unsought.iter() {
         if !set_leader_epoch(&mut list, topic_partition, claim.tail.leader_epoch) {
             return Err(format!("librdkafka does not take {topic_partition}"));
@@ -276,20 +281,14 @@ fn seek(
 /// Lets go of every topic partition. librdkafka answers in order: once it tells the assignment, it has stopped what it was told to stop before, and queues may be attached
 /// again.
 fn release(consumer: &Consumer) -> KafkaResult<()> {
-    let held = consumer.assignment()?;
-    if held.count() > 0 {
-        // A pause outlives an assignment.
-        consumer.resume(&held)?;
-    }
     consumer.unassign()?;
     consumer.assignment().map(drop)
 }
 
-fn list_of<'a>(
-    items: impl Iterator<Item = (&'a TopicPartition, Offset)>,
-) -> KafkaResult<TopicPartitionList> {
+fn positions(read: &BTreeMap<TopicPartition, Claim>) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
-    for (topic_partition, offset) in items {
+    for (topic_partition, claim) in read {
+        let offset = Offset::Offset(claim.tail.end);
         list.add_partition_offset(&topic_partition.topic, topic_partition.number, offset)?;
     }
     Ok(list)
