@@ -127,13 +127,8 @@ impl Lane {
             .map(|record| record.at.offset);
         let span = Span::new(open.position, next.unwrap_or(raw.span.end()))
             .map_err(|error| Stopped::Halted(error.to_string()))?;
-        let step = Step {
-            span,
-            counts: appended.counts,
-            lineage: Lineage::of(&raw.records, from, appended.taken.saturating_sub(from)),
-        };
         table
-            .account(&raw.topic_partition, &step, now)
+            .account(&raw.topic_partition, &step(raw, from, &appended, span), now)
             .map_err(Stopped::Halted)?;
         open.position = span.end();
         let taken = appended.taken;
@@ -236,6 +231,14 @@ impl Lane {
                 "records are rejected"
             );
         }
+    }
+}
+
+fn step(raw: &RawBatch, from: usize, appended: &Appended, span: Span) -> Step {
+    Step {
+        span,
+        counts: appended.counts,
+        lineage: Lineage::of(&raw.records, from, appended.taken.saturating_sub(from)),
     }
 }
 

@@ -148,6 +148,10 @@ impl Rewritten {
 }
 
 /// The spans of a version begin where the txns stood and end where they stand now; a txn without a span begins a topic partition, once.
+#[expect(
+    clippy::too_many_lines,
+    reason = "naive on purpose, to be read from top to bottom"
+)]
 fn tile(
     table: &mut Table,
     version: u64,
@@ -317,6 +321,10 @@ pub(super) fn rejected(
 
 /// Every record that was read is in the table exactly once, as it was produced, and nothing else is: each incarnation is a piece of one log that there was, and goes on where
 /// the last one parts from its successor. `is_settled`: the last one is the log that there is. Answers with the number of rows.
+#[expect(
+    clippy::too_many_lines,
+    reason = "naive on purpose, to be read from top to bottom"
+)]
 pub(super) fn judge(
     table: &Table,
     file: impl Fn(&str) -> Option<Bytes>,
