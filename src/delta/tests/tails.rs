@@ -6,11 +6,11 @@ use crate::model::commit::CommitOutcome;
 use crate::model::lineage::{Claim, Tail};
 use crate::model::offset::Span;
 
+/// Start, end, and the last record as offset and leader epoch.
+type Part = (i64, i64, Option<(i64, Option<i32>)>);
+
 /// Commits one after the other; expects what the table then claims as (leader epoch, end, up to).
-async fn check(
-    appends: &[(i64, i64, Option<(i64, Option<i32>)>)],
-    expected: Option<(i32, i64, i64)>,
-) -> Lake {
+async fn check(appends: &[Part], expected: Option<(i32, i64, i64)>) -> Lake {
     let lake = Lake::new();
     let mut table = lake.create().await;
     for (start, end, last) in appends {
