@@ -24,6 +24,8 @@ pub enum Bug {
     StaleRewrite,
     /// A merge loses rows of all files but the first, and says that it did not (COMP-1).
     LossyRewrite,
+    /// A log that was truncated is noticed by its end alone, whatever its leader epochs say (OFF-7).
+    TruncationByEndAlone,
     /// Rejected records are published without a look at who did so before (DLQ-1).
     PublishedTwice,
     /// A table takes what another of its family makes the lane read again.

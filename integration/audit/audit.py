@@ -235,6 +235,9 @@ def _judge_spans(log: Log, report: Report, records: dict, ranges: dict, must_rea
                 report.say(f"{name} does not begin where the last one ended, at {positions[app]}")
             if txns.get(app) != span["end"]:
                 report.say(f"{name} stands beside txn {txns.get(app)}")
+            tail = commit.txns.get(f"{app}/leader_epoch_end")
+            if tail is not None and not span["start"] < tail <= span["end"]:
+                report.say(f"{name} has its last record before {tail}")
             report.rejects += count(span.get("rejects"))
             topic_offsets = offsets.get((span["topic"], span["partition"]), [])
             within = bisect_left(topic_offsets, span["end"]) - bisect_left(topic_offsets, span["start"])

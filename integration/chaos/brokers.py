@@ -10,6 +10,7 @@ from .fleet import Broken, resume
 
 INSTANCES = 2
 SECONDS_MAX = 180
+UNCLEAN = ("and ends there", "and grows on", "and grows on while it runs", "and grows on, config says continue")
 
 
 def rolling(batch: Batch, protocol: str) -> None:
@@ -44,9 +45,10 @@ def rolling(batch: Batch, protocol: str) -> None:
 def unclean(batch: Batch, variant: str) -> None:
     """An unclean election loses records that the table has: it is suspended with that sentence, also where the log has grown past its offset since; or goes on where a person says so."""
     cluster = batch.kafka
+    is_continued = variant.endswith("config says continue")
 
     def play() -> str:
-        sink, store, topic = batch.single()
+        sink, store, topic = batch.single(on_lost_offsets="continue" if is_continued else "suspend")
         # Broker 3 has no replica: it keeps the majority while the leader and its follower take turns.
         settings = {"min.insync.replicas": "1", "unclean.leader.election.enable": "true"}
         cluster.admin.create_topics([NewTopic(topic, 1, replica_assignment=[[1, 2]], config=settings)])[topic].result(30)
@@ -56,26 +58,47 @@ def unclean(batch: Batch, variant: str) -> None:
         cluster.stop(2)
         produce(topic, 300, 500)
         caught_up(sink)
-        cluster.kill(1)
-        cluster.start(2)
-        elect(topic)
-        until(lambda: cluster.leaders(topic)[0] == 2)
-        is_grown = variant == "and grows on"
-        if is_grown:
-            # The offset is in the log again, but what lies before it is not what the table has: only leader epochs tell.
-            produce(topic, 1000, 1400)
+        is_grown = variant != "and ends there"
+        if variant == "and grows on while it runs":
+            with sink.start() as running:
+                sink.wait_until(running, lambda: sink.get("/readyz").ok)
+                lose(topic, is_grown)
+                sink.wait_until(running, lambda: "truncated" in sink.get("/api/v1/status").text, SECONDS_MAX)
+        else:
+            lose(topic, is_grown)
         cluster.start(1)
         until(lambda: cluster.is_in_sync(topic))
-        ended = sink.until_caught_up()
-        if ended.code != 5 or "truncated" not in ended.stderr:
-            raise Broken(f"it should end with 5 and say that the log was truncated\n{ended}")
-        resume(sink)
+        if not is_continued:
+            ended = sink.until_caught_up()
+            if ended.code != 5 or "the log is another one from 300 on: it was truncated" not in ended.stderr:
+                raise Broken(f"it should end with 5 and say where the log was truncated\n{ended}")
+            resume(sink)
         caught_up(sink)
         rows = batch.rows_of(store)
         # Rows of the lost offsets stay; what came instead of them is there too.
         if rows != (500 + 400 if is_grown else 500):
             raise Broken(f"the table has {rows} rows after it went on")
+        # Nothing that happens in an orderly way makes it stop again.
+        cluster.stop(2)
+        until(lambda: cluster.leaders(topic)[0] == 1)
+        produce(topic, 2000, 2100)
+        caught_up(sink)
+        cluster.start(2)
+        until(lambda: cluster.is_in_sync(topic))
+        if batch.rows_of(store) != rows + 100:
+            raise Broken(f"the table has {batch.rows_of(store)} rows after an orderly change of leader, not {rows + 100}")
+        if (ended := sink.command("verify", "--deep")).code != 0:
+            raise Broken(f"verify is not content\n{ended}")
         return "unclean election"
+
+    def lose(topic: str, is_grown: bool) -> None:
+        cluster.kill(1)
+        cluster.start(2)
+        elect(topic)
+        until(lambda: cluster.leaders(topic)[0] == 2)
+        if is_grown:
+            # The offset is in the log again, but what lies before it is not what the table has: only leader epochs tell.
+            produce(topic, 1000, 1400)
 
     def produce(topic: str, start: int, end: int) -> None:
         cluster.produce(topic, (b'{"seq": %d, "text": "t", "amount": "1.25"}' % number for number in range(start, end)), 1)

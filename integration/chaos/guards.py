@@ -12,6 +12,7 @@ GUARDS = [
     ("OFF-5", "`source/group.rs`: `group_config`; `pipeline/settle.rs` reads the table", "`off_5_the_group_neither_keeps_nor_supplies_positions`", NO),
     ("OFF-6", "`delta/sources.rs`: `app_id`, `Sources`", "`off_6_app_ids_and_the_property_are_spelled_as_promised`", NO),
     ("OFF-7", "`pipeline/cause.rs`: `judge_position`; `pipeline/lane/reading.rs`", "`off_7_a_position_below_the_log_names_the_hole`, `test_retention_that_overtook_the_sink_suspends_with_the_hole_until_it_is_lifted`", NO),
+    ("OFF-7", "`pipeline/settle.rs`: `diverging` (leader epochs)", "`off_7_a_truncation_that_is_noticed_by_the_logs_end_alone_is_caught`", EVERY_RUN),
     ("OFF-8", "`delta/replay.rs`: a known topic partition needs its txn", "`off_8_a_start_on_a_missing_txn_is_caught`", EVERY_RUN),
     ("EPOCH-1", "`delta/change.rs`: `may_start`", "`epoch_1_a_commit_after_a_revoke_is_caught`", EVERY_RUN),
     ("EPOCH-2", "`buffer/accumulator.rs`: `push`", "`epoch_2_rows_of_two_epochs_never_meet`", NO),

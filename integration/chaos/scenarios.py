@@ -34,6 +34,6 @@ ALL = {
         Scenario("recreated", topics.recreated, ("while it is down", "while it runs", "config says continue"), 9),
         Scenario("growth", topics.growth, tuple(PROTOCOLS), 9),
         Scenario("rolling", brokers.rolling, tuple(PROTOCOLS), 6, needs_cluster=True),
-        Scenario("unclean", brokers.unclean, ("and ends there", "and grows on"), 2, needs_cluster=True),
+        Scenario("unclean", brokers.unclean, brokers.UNCLEAN, len(brokers.UNCLEAN), needs_cluster=True),
     ]
 }

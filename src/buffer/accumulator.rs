@@ -227,20 +227,17 @@ mod tests {
     use super::*;
     use crate::model::memory::Pool;
     use crate::model::offset::{Span, TopicPartition};
-    use crate::model::progress::Counts;
+    use crate::model::progress::{Counts, Step};
 
     fn advance(start: i64, end: i64, rows: u64) -> Advance {
         let mut advance = Advance::default();
         let span = Span::new(start, end).unwrap();
+        let counts = Counts {
+            rows,
+            ..Counts::default()
+        };
         advance
-            .extend(
-                &TopicPartition::new("t", 0),
-                span,
-                &Counts {
-                    rows,
-                    ..Counts::default()
-                },
-            )
+            .extend(&TopicPartition::new("t", 0), &Step::of(span, counts))
             .unwrap();
         advance
     }

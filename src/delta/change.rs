@@ -12,12 +12,15 @@ use crate::delta::error::Error;
 use crate::delta::mend::{self, Mending};
 use crate::delta::outbox::{self, Manifest, Publication};
 use crate::delta::rewrite;
-use crate::delta::sources::{self, Sources, TopicStart, app_id};
+use crate::delta::sources::{
+    self, Sources, TopicStart, UNKNOWN_LEADER_EPOCH, app_id, tail_app_ids,
+};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{evolve, schema, watermark};
 use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite, StagedFile};
 use crate::model::epoch::Epoch;
+use crate::model::lineage::Last;
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
 use crate::trial::{self, Bug};
@@ -284,6 +287,7 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
             app_id,
             version: step.span.end(),
         });
+        txns.extend(tail_txns(base, topic_partition, incarnation, step));
     }
     let all = base
         .shape
@@ -318,6 +322,45 @@ fn plan_append(table: &Table, append: &Append, name: &str, mut info: Info) -> Re
         files: &append.files,
     }
     .to_bytes()
+}
+
+/// What the next reader holds against the log; what was known before does not reach over records that tell nothing.
+fn tail_txns(
+    base: &State,
+    topic_partition: &TopicPartition,
+    incarnation: Incarnation,
+    step: &Step,
+) -> Vec<Txn> {
+    match step.lineage.last() {
+        None => Vec::new(),
+        Some(Last::Told(tail)) => {
+            let app_ids = tail_app_ids(topic_partition, incarnation);
+            txns_of(app_ids, tail.leader_epoch, tail.end)
+        }
+        Some(Last::Untold) => forget_tail(base, topic_partition, incarnation, step.span.end()),
+    }
+}
+
+/// Takes back what was known of the last record, if anything was.
+pub(crate) fn forget_tail(
+    base: &State,
+    topic_partition: &TopicPartition,
+    incarnation: Incarnation,
+    at: i64,
+) -> Vec<Txn> {
+    let app_ids = tail_app_ids(topic_partition, incarnation);
+    let [epoch, _] = &app_ids;
+    if base.txns.contains_key(epoch) {
+        txns_of(app_ids, UNKNOWN_LEADER_EPOCH, at)
+    } else {
+        Vec::new()
+    }
+}
+
+fn txns_of(app_ids: [String; 2], leader_epoch: i32, end: i64) -> Vec<Txn> {
+    let values = [i64::from(leader_epoch), end];
+    let txn = |(app_id, version)| Txn { app_id, version };
+    app_ids.into_iter().zip(values).map(txn).collect()
 }
 
 fn written(files: &[StagedFile]) -> BTreeMap<&'static str, String> {

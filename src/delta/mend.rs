@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::delta::actions::Txn;
-use crate::delta::change::{Plan, Refusal};
+use crate::delta::change::{Plan, Refusal, forget_tail};
 use crate::delta::entry::{Draft, Info, Lakeward, Span as Spanned};
 use crate::delta::error::Error;
 use crate::delta::sources::{self, Sources, app_id};
@@ -242,10 +242,10 @@ impl Mended {
             } => {
                 let incarnation = standing(base, topic_partition, span.start())?;
                 self.move_to(topic_partition, incarnation, span.end());
-                let step = Step {
-                    span: *span,
-                    counts: Counts::default(),
-                };
+                // Nothing is known of the records that are passed over, so nothing of the log can be held against them.
+                self.txns
+                    .extend(forget_tail(base, topic_partition, incarnation, span.end()));
+                let step = Step::of(*span, Counts::default());
                 self.spans.push(Spanned::lost(
                     &topic_partition.topic,
                     topic_partition.number,

@@ -14,6 +14,9 @@ pub const PROPERTY: &str = "lakeward.sources";
 
 const APPLICATION: &str = "lakeward";
 
+/// What Kafka calls a leader epoch that nobody knows: that of a position which was not come to by reading.
+pub(crate) const UNKNOWN_LEADER_EPOCH: i32 = -1;
+
 /// The topics that feed a table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -60,6 +63,18 @@ pub(crate) fn app_id(topic_partition: &TopicPartition, incarnation: Incarnation)
         "{APPLICATION}/{}/{incarnation}/{}",
         topic_partition.topic, topic_partition.number
     )
+}
+
+/// The appIds beside it: the leader epoch of the last record that was read, and the offset after that record. Markers and gaps may lie between that and the next offset.
+pub(crate) fn tail_app_ids(
+    topic_partition: &TopicPartition,
+    incarnation: Incarnation,
+) -> [String; 2] {
+    let next = app_id(topic_partition, incarnation);
+    [
+        format!("{next}/leader_epoch"),
+        format!("{next}/leader_epoch_end"),
+    ]
 }
 
 /// Whether a txn is one of ours.
@@ -251,10 +266,21 @@ mod tests {
             "lakeward/shop.orders/2/7"
         );
         assert_eq!(
+            tail_app_ids(&topic_partition, Incarnation(2)),
+            [
+                "lakeward/shop.orders/2/7/leader_epoch",
+                "lakeward/shop.orders/2/7/leader_epoch_end"
+            ]
+        );
+        assert_eq!(
             parse_app_id("lakeward/shop.orders/2/7"),
             Some((topic_partition, Incarnation(2)))
         );
         assert_eq!(parse_app_id("lakeward/shop.orders/2/7/leader_epoch"), None);
+        assert_eq!(
+            parse_app_id("lakeward/shop.orders/2/7/leader_epoch_end"),
+            None
+        );
         assert_eq!(parse_app_id("lakeward/outbox"), None);
         assert_eq!(parse_app_id("other/shop.orders/2/7"), None);
         assert!(is_ours("lakeward/outbox") && !is_ours("lakewards/x"));

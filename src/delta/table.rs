@@ -12,8 +12,9 @@ use crate::delta::evolve;
 use crate::delta::features::{self, Support};
 use crate::delta::open::TableStore;
 use crate::delta::replay;
-use crate::delta::sources::{Sources, app_id, parse_app_id};
+use crate::delta::sources::{Sources, UNKNOWN_LEADER_EPOCH, app_id, parse_app_id, tail_app_ids};
 use crate::delta::state::{Shape, State};
+use crate::model::lineage::{Claim, Tail};
 use crate::model::offset::TopicPartition;
 
 pub use crate::delta::sources::TopicStart;
@@ -127,6 +128,20 @@ impl Table {
                 topic_partition: topic_partition.clone(),
                 app_id,
             })
+    }
+
+    /// What the log of a topic partition holds if it is the one that was read, where the broker told leader epochs.
+    pub fn claim(&self, topic_partition: &TopicPartition) -> Option<Claim> {
+        let incarnation = self.sources().incarnation(topic_partition)?;
+        let [epoch, end] = tail_app_ids(topic_partition, incarnation);
+        let txns = &self.state.txns;
+        let leader_epoch = i32::try_from(*txns.get(&epoch)?).ok();
+        let tail = Tail {
+            leader_epoch: leader_epoch.filter(|it| *it != UNKNOWN_LEADER_EPOCH)?,
+            end: *txns.get(&end)?,
+        };
+        let up_to = *txns.get(&app_id(topic_partition, incarnation))?;
+        Some(Claim { tail, up_to })
     }
 
     /// Lets commits rest on the topic partitions that others have named since, and on the incarnations of these, now that their offsets are about to be read from here:

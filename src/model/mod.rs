@@ -4,6 +4,7 @@ pub mod batch;
 pub mod commit;
 pub mod epoch;
 pub mod identity;
+pub mod lineage;
 pub mod memory;
 pub mod offset;
 pub mod progress;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::lineage::Lineage;
 use crate::model::offset::{Span, TopicPartition};
 
 /// What became of the records of a span: polled = rows + rejects + skipped (DEC-1).
@@ -33,12 +34,25 @@ impl Counts {
 }
 
 /// One topic partition's part of an advance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The offsets that it covers.
     pub span: Span,
     /// What became of their records.
     pub counts: Counts,
+    /// Under which leaders they were written.
+    pub lineage: Lineage,
+}
+
+impl Step {
+    /// A span whose records tell nothing of their leaders.
+    pub fn of(span: Span, counts: Counts) -> Step {
+        Step {
+            span,
+            counts,
+            lineage: Lineage::default(),
+        }
+    }
 }
 
 /// A change of offsets over several topic partitions, committed whole.
@@ -60,40 +74,33 @@ pub struct NotAdjacent {
 }
 
 impl Advance {
-    /// Extends the advance by a span that must start where the last one of its topic partition ended (OFF-2).
+    /// Extends the advance by a step that must start where the last one of its topic partition ended (OFF-2).
     pub fn extend(
         &mut self,
         topic_partition: &TopicPartition,
-        span: Span,
-        counts: &Counts,
+        next: &Step,
     ) -> Result<(), NotAdjacent> {
         let Some(step) = self.steps.get_mut(topic_partition) else {
-            self.steps.insert(
-                topic_partition.clone(),
-                Step {
-                    span,
-                    counts: *counts,
-                },
-            );
+            self.steps.insert(topic_partition.clone(), next.clone());
             return Ok(());
         };
-        if step.span.end() != span.start() {
+        if step.span.end() != next.span.start() {
             return Err(NotAdjacent {
                 topic_partition: topic_partition.clone(),
                 last: step.span,
-                next: span,
+                next: next.span,
             });
         }
-        step.span = Span::new(step.span.start(), span.end()).unwrap_or(step.span);
-        step.counts.add(counts);
+        step.span = Span::new(step.span.start(), next.span.end()).unwrap_or(step.span);
+        step.counts.add(&next.counts);
+        step.lineage.follow(&next.lineage);
         Ok(())
     }
 
     /// Takes in another advance, whose spans must follow these (OFF-2).
     pub fn merge(&mut self, other: &Advance) -> Result<(), NotAdjacent> {
-        other.steps.iter().try_for_each(|(topic_partition, step)| {
-            self.extend(topic_partition, step.span, &step.counts)
-        })
+        let mut steps = other.steps.iter();
+        steps.try_for_each(|(topic_partition, step)| self.extend(topic_partition, step))
     }
 
     /// The steps in the order of their topic partitions.

@@ -22,7 +22,7 @@ impl Kafka {
     ) -> Result<Self, Failure> {
         let limit = patience.limit();
         Ok(Kafka {
-            lookup: Lookup::new(settings, limit).map_err(failed)?,
+            lookup: Lookup::new(settings, limit, patience.clock()).map_err(failed)?,
             coordinates: Coordinates::new(settings, limit, Clock::clone(patience.clock()))
                 .map_err(failed)?,
         })

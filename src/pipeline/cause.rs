@@ -103,11 +103,13 @@ pub(super) fn judge_identity(
     }
 }
 
-/// Says whether a stored position can be read on from; else names the hole (OFF-7).
+/// Says whether a stored position can be read on from; else names the hole (OFF-7). `parts_at` is where the log is known to part from the one that was read, however far it
+/// goes by now.
 pub(super) fn judge_position(
     topic_partition: &TopicPartition,
     committed: i64,
     marks: Watermarks,
+    parts_at: Option<i64>,
 ) -> Option<Cause> {
     let topic_partition = topic_partition.clone();
     if committed < marks.low {
@@ -117,10 +119,11 @@ pub(super) fn judge_position(
             low: marks.low,
         });
     }
-    (committed > marks.high).then_some(Cause::Truncated {
+    let end = parts_at.or_else(|| (committed > marks.high).then_some(marks.high))?;
+    Some(Cause::Truncated {
         topic_partition,
         committed,
-        end: marks.high,
+        end,
     })
 }
 
@@ -260,8 +263,12 @@ mod tests {
     }
 
     fn position(committed: i64, expected: Option<&str>) {
+        check_position(committed, None, expected);
+    }
+
+    fn check_position(committed: i64, parts_at: Option<i64>, expected: Option<&str>) {
         let marks = Watermarks { low: 10, high: 20 };
-        let cause = judge_position(&TopicPartition::new("t", 3), committed, marks);
+        let cause = judge_position(&TopicPartition::new("t", 3), committed, marks, parts_at);
         assert_eq!(cause.map(|cause| cause.id()).as_deref(), expected);
     }
 
@@ -279,6 +286,15 @@ mod tests {
     #[test]
     fn off_7_a_position_above_the_log_is_a_truncation() {
         position(21, Some("truncated/t/3/21-20"));
+    }
+
+    #[test]
+    fn off_7_a_log_that_parts_from_what_was_read_is_truncated_however_far_it_goes() {
+        check_position(15, Some(12), Some("truncated/t/3/15-12"));
+        check_position(21, Some(12), Some("truncated/t/3/21-12"));
+        // The log of before is wholly gone; what there is begins after it.
+        check_position(15, Some(0), Some("truncated/t/3/15-0"));
+        check_position(9, Some(5), Some("expired/t/3/9-10"));
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Outside {
             None => None,
         };
         Ok(Outside {
-            lookup: Arc::new(Lookup::new(&config.kafka, timeout)?),
+            lookup: Arc::new(Lookup::new(&config.kafka, timeout, clock)?),
             registry,
             store: Arc::new(Store::open(&config.storage)?),
             clock: clock.clone(),

@@ -11,12 +11,15 @@ use crate::error::Kind;
 use crate::model::commit::CommitOutcome;
 use crate::model::epoch::Epoch;
 use crate::model::identity::TopicIdentity;
+use crate::model::lineage::Claim;
 use crate::model::offset::{Span, TopicPartition};
+use crate::model::progress::Advance;
 use crate::pipeline::beside::beside;
 use crate::pipeline::cause::{Cause, Verdict, judge_identity, judge_position};
 use crate::pipeline::error::Error;
 use crate::pipeline::plan::back_off;
 use crate::source::{self, Questions, StartAt, Watermarks};
+use crate::trial::{self, Bug};
 
 /// Rounds at a start before the caller waits for the table to come to rest.
 const ROUNDS_AT_START: usize = 10;
@@ -129,13 +132,19 @@ impl Settling<'_> {
         self.begin_new(all).await?;
         let mut starts = BTreeMap::new();
         let mut holes = Vec::new();
+        let claims = all
+            .iter()
+            .filter_map(|it| Some((it.clone(), self.table.claim(it)?)))
+            .collect();
+        let parts_at = diverging(self.lookup, claims).await?;
         for topic_partition in all {
             let marks = self.watermarks(topic_partition).await?;
             let offset = self
                 .table
                 .committed(topic_partition)
                 .map_err(|error| Round::Halt(error.to_string()))?;
-            holes.extend(judge_position(topic_partition, offset, marks));
+            let parts_at = parts_at.get(topic_partition).copied();
+            holes.extend(judge_position(topic_partition, offset, marks, parts_at));
             let start = Start {
                 offset,
                 end: marks.high,
@@ -340,6 +349,7 @@ impl Settling<'_> {
 }
 
 /// What is asked before a commit.
+#[derive(Clone, Copy)]
 pub(super) struct Confirming<'a> {
     pub(super) table: &'a Table,
     pub(super) lookup: &'a Arc<dyn Questions>,
@@ -381,6 +391,60 @@ pub(super) async fn confirm_identities(
         attempt += 1;
     }
     Ok(())
+}
+
+/// Whether the logs still hold what was read of them wherever the leader changed: the records behind may be another log's, since a position alone does not tell, and librdkafka
+/// asks only where it seeks or hears of the change while it fetches. Waits while no leader tells (ENV-1); the error is why nothing of it may be committed.
+pub(super) async fn confirm_lineage(ctx: Confirming<'_>, advance: &Advance) -> Result<(), String> {
+    let mut handovers: BTreeMap<TopicPartition, Vec<Claim>> = advance
+        .steps()
+        .map(|(it, step)| (it.clone(), step.lineage.handovers(ctx.table.claim(it))))
+        .collect();
+    let mut attempt = 0;
+    while ctx.epoch.is_live() {
+        // One of each topic partition at a time.
+        let asked: BTreeMap<TopicPartition, Claim> = handovers
+            .iter()
+            .filter_map(|(it, claims)| Some((it.clone(), *claims.last()?)))
+            .collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        match diverging(ctx.lookup, asked).await {
+            Ok(parts_at) => {
+                if let Some((at, offset)) = parts_at.first_key_value() {
+                    return Err(format!(
+                        "the log of {at} is another one from {offset} on: it was truncated behind what was read of it (unclean leader election)"
+                    ));
+                }
+                handovers.values_mut().for_each(|claims| {
+                    claims.pop();
+                });
+            }
+            Err(Round::Halt(reason)) => return Err(reason),
+            Err(Round::Again) => {}
+            Err(Round::Wait(sentence)) => {
+                (ctx.trouble)(sentence);
+                ctx.clock.sleep(back_off(attempt)).await;
+                attempt += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where logs part from what was read of them, however far they go by now.
+async fn diverging(
+    lookup: &Arc<dyn Questions>,
+    read: BTreeMap<TopicPartition, Claim>,
+) -> Result<BTreeMap<TopicPartition, i64>, Round> {
+    if read.is_empty() || trial::has(Bug::TruncationByEndAlone) {
+        return Ok(BTreeMap::new());
+    }
+    let lookup = Arc::clone(lookup);
+    ask(move || lookup.diverging(&read))
+        .await?
+        .map_err(|error| Round::Wait(error.to_string()))
 }
 
 /// The inner error: the broker's refusal, which only matters where an identity is pinned.

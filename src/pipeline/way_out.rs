@@ -76,7 +76,7 @@ impl WayOut {
         Ok(WayOut {
             table,
             settings: settings.clone(),
-            lookup: Arc::new(Lookup::new(&config.kafka, timeout)?),
+            lookup: Arc::new(Lookup::new(&config.kafka, timeout, clock)?),
             clock: clock.clone(),
             name: config.name.clone(),
         })

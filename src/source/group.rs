@@ -139,7 +139,9 @@ impl Group {
 
     /// Takes topic partitions into the assignment: at their offset, or parked (`None`) until `resume_at` says where. Their queues must have been attached to lanes.
     pub fn assign(&mut self, starts: &BTreeMap<TopicPartition, Option<i64>>) -> Result<(), Error> {
-        let position = |offset: &Option<i64>| offset.map_or(Offset::End, Offset::Offset);
+        // What is parked is paused before it is assigned, so that any offset will do, as long as it is one: librdkafka (2.12) asks for a logical one again when the answer
+        // comes after a seek, and goes there.
+        let position = |offset: &Option<i64>| Offset::Offset(offset.unwrap_or(0));
         let list = list_of(
             starts
                 .iter()
@@ -150,6 +152,17 @@ impl Group {
         self.consumer
             .resume(&unpaused)
             .map_err(|error| self.group_error("resuming", &error))?;
+        let parked: Vec<TopicPartition> = starts
+            .iter()
+            .filter(|(_, offset)| offset.is_none())
+            .map(|(topic_partition, _)| topic_partition.clone())
+            .collect();
+        if !parked.is_empty() {
+            let list = list_of(parked.iter().map(|it| (it, Offset::Invalid)))?;
+            self.consumer
+                .pause(&list)
+                .map_err(|error| self.group_error("pausing", &error))?;
+        }
         let result = if self.is_cooperative() {
             self.consumer.incremental_assign(&list)
         } else {
@@ -158,11 +171,6 @@ impl Group {
         result.map_err(|error| self.group_error("assigning", &error))?;
         self.unanswered = None;
         self.assigned.extend(starts.keys().cloned());
-        let parked: Vec<TopicPartition> = starts
-            .iter()
-            .filter(|(_, offset)| offset.is_none())
-            .map(|(topic_partition, _)| topic_partition.clone())
-            .collect();
         self.pause(&parked)
     }
 

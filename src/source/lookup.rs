@@ -8,16 +8,20 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::clock::Clock;
 use crate::config::settings::Kafka;
 use crate::model::identity::TopicIdentity;
+use crate::model::lineage::Claim;
 use crate::model::offset::TopicPartition;
 use crate::source::client::{Consumer, Listener, base_config};
 use crate::source::error::{Error, code_words, words};
 use crate::source::native::{Undescribed, topic_ids};
+use crate::source::proof::Prover;
 
 /// A client that only asks.
 pub struct Lookup {
     consumer: Consumer,
+    prover: Prover,
     bootstrap_servers: String,
     timeout: Duration,
 }
@@ -52,7 +56,7 @@ pub enum StartAt {
 
 impl Lookup {
     /// A client for questions that may take up to `timeout` each. Does not connect yet.
-    pub fn new(kafka: &Kafka, timeout: Duration) -> Result<Lookup, Error> {
+    pub fn new(kafka: &Kafka, timeout: Duration, clock: &Clock) -> Result<Lookup, Error> {
         let consumer = base_config(kafka)
             .create_with_context(Listener::default())
             .map_err(|error| Error::Properties {
@@ -60,6 +64,7 @@ impl Lookup {
             })?;
         Ok(Lookup {
             consumer,
+            prover: Prover::new(kafka, timeout, clock),
             bootstrap_servers: kafka.bootstrap_servers.clone(),
             timeout,
         })
@@ -157,6 +162,20 @@ impl Lookup {
                     words(&error),
                 )
             })
+    }
+
+    /// The topic partitions whose logs do not hold what was read of them, each with the offset where its log parts from that. A broker without leader epochs names none.
+    pub fn diverging(
+        &self,
+        read: &BTreeMap<TopicPartition, Claim>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        self.prover.diverging(read).map_err(|reason| {
+            let of: Vec<String> = read.keys().map(ToString::to_string).collect();
+            self.unreachable(
+                format!("asking for the ends of leader epochs of {}", of.join(", ")),
+                reason,
+            )
+        })
     }
 
     /// The first offset to read of each topic partition.

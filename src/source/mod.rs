@@ -7,6 +7,7 @@ mod error;
 mod group;
 mod lookup;
 mod native;
+mod proof;
 mod seam;
 
 pub use coordinates::Coordinates;

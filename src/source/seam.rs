@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::model::identity::TopicIdentity;
+use crate::model::lineage::Claim;
 use crate::model::offset::TopicPartition;
 use crate::source::error::Error;
 use crate::source::group::{Event, Group};
@@ -62,6 +63,11 @@ pub trait Questions: Debug + Send + Sync {
     fn topic_partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error>;
     /// Start and end of one topic partition's log.
     fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Error>;
+    /// The topic partitions whose logs do not hold what was read of them (KIP-320), each with the offset where its log parts from that.
+    fn diverging(
+        &self,
+        read: &BTreeMap<TopicPartition, Claim>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error>;
     /// The first offset to read of each topic partition.
     fn start_offsets(
         &self,
@@ -145,6 +151,13 @@ impl Questions for Lookup {
 
     fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Error> {
         Lookup::watermarks(self, topic_partition)
+    }
+
+    fn diverging(
+        &self,
+        read: &BTreeMap<TopicPartition, Claim>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        Lookup::diverging(self, read)
     }
 
     fn start_offsets(

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::model::identity::TopicIdentity;
+use crate::model::lineage::Claim;
 use crate::model::offset::TopicPartition;
 use crate::model::record::{Coordinates, Records, TimestampType};
 use crate::source::{
@@ -58,11 +59,33 @@ struct Cluster {
     violations: Vec<String>,
 }
 
-/// One topic partition's log: the values by offset; what is missing below the end is a marker or was aborted.
+/// One topic partition's log.
 #[derive(Debug, Default)]
 struct Log {
-    records: BTreeMap<i64, Option<String>>,
-    end: i64,
+    life: LogLife,
+    /// The first offset of each leader epoch; 0 begins at 0.
+    epochs: BTreeMap<i32, i64>,
+    leader_epoch: i32,
+    /// What it was before each truncation, the oldest first.
+    former: Vec<LogLife>,
+}
+
+/// A log between two truncations: the records by offset; what is missing below the end is a marker or was aborted.
+#[derive(Debug, Default, Clone)]
+pub struct LogLife {
+    /// The records by offset.
+    pub records: BTreeMap<i64, Logged>,
+    /// The offset of the next record.
+    pub end: i64,
+}
+
+/// A record in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// The leader epoch it was written under.
+    pub leader_epoch: i32,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<String>,
 }
 
 /// One life of a member.
@@ -94,6 +117,8 @@ struct Fetching {
     position: i64,
     is_paused: bool,
     end_told: Option<i64>,
+    /// Whether the client has found the log truncated: it fetches nothing before it is assigned anew.
+    is_cut: bool,
 }
 
 impl Broker {
@@ -156,10 +181,53 @@ impl Broker {
         let mut cluster = self.lock();
         if let Some(log) = cluster.logs.get_mut(number) {
             if let Some(value) = record {
-                log.records.insert(log.end, value);
+                let leader_epoch = log.leader_epoch;
+                let logged = Logged {
+                    leader_epoch,
+                    value,
+                };
+                log.life.records.insert(log.life.end, logged);
             }
-            log.end += 1;
+            log.life.end += 1;
         }
+    }
+
+    /// Another replica leads, in an orderly way: it has every record.
+    pub fn elect(&self, number: usize) {
+        let mut cluster = self.lock();
+        if let Some(log) = cluster.logs.get_mut(number) {
+            log.begin_leader_epoch();
+        }
+    }
+
+    /// Another replica leads that lacks the last offsets, up to `most` of them; answers how many. Clients that have read them may learn it as librdkafka does, where it hears
+    /// of the new leader while it fetches; or not.
+    pub fn elect_uncleanly(&self, number: usize, most: u64) -> u64 {
+        let mut guard = self.lock();
+        let cluster = &mut *guard;
+        let Some(log) = cluster.logs.get_mut(number) else {
+            return 0;
+        };
+        let lost = cluster.random.within(0..=most);
+        let end = (log.life.end - i64::try_from(lost).unwrap_or(0)).max(0);
+        let lost = log.life.end.abs_diff(end);
+        log.former.push(log.life.clone());
+        drop(log.life.records.split_off(&end));
+        log.life.end = end;
+        log.epochs.retain(|_, start| *start < end);
+        log.begin_leader_epoch();
+        let number = i32::try_from(number).unwrap_or(0);
+        for life in cluster.members.values_mut() {
+            if let Some(fetching) = life.fetching.get_mut(&number)
+                && fetching.position > end
+            {
+                fetching.is_cut = cluster.random.per_mille(500);
+            }
+        }
+        cluster.note(&format!(
+            "topic partition {number} loses {lost} offsets from {end} on"
+        ));
+        lost
     }
 
     /// Topic partitions of the topic.
@@ -229,12 +297,22 @@ impl Broker {
             .is_some_and(|life| life.given_back.contains(&number))
     }
 
-    /// Every record: by topic partition and offset.
-    pub fn records(&self) -> BTreeMap<i32, (i64, BTreeMap<i64, Option<String>>)> {
+    /// The lives of every log, by topic partition; the last one is that which there is.
+    pub fn logs(&self) -> BTreeMap<i32, Vec<LogLife>> {
+        let cluster = self.lock();
+        let lives = |log: &Log| log.former.iter().chain([&log.life]).cloned().collect();
+        (0..)
+            .zip(&cluster.logs)
+            .map(|(number, log)| (number, lives(log)))
+            .collect()
+    }
+
+    /// Where the logs end now, by topic partition.
+    pub fn ends(&self) -> BTreeMap<i32, i64> {
         let cluster = self.lock();
         (0..)
             .zip(&cluster.logs)
-            .map(|(number, log)| (number, (log.end, log.records.clone())))
+            .map(|(number, log)| (number, log.life.end))
             .collect()
     }
 
@@ -246,6 +324,32 @@ impl Broker {
     /// The cluster as who asks it.
     pub fn questions(&self) -> Arc<dyn Questions> {
         Arc::new(self.clone())
+    }
+}
+
+impl Log {
+    fn begin_leader_epoch(&mut self) {
+        self.leader_epoch += 1;
+        self.epochs.insert(self.leader_epoch, self.life.end);
+    }
+
+    /// Where it parts from what was read of it: as a leader answers to OffsetForLeaderEpoch, and by the first record behind.
+    fn parts_at(&self, read: &Claim) -> Option<i64> {
+        let (tail, end) = (read.tail, self.life.end);
+        let next = self
+            .epochs
+            .range(tail.leader_epoch.saturating_add(1)..)
+            .next();
+        let end = match next {
+            _ if tail.leader_epoch == self.leader_epoch => end,
+            Some((_, start)) => *start,
+            None => 0,
+        };
+        if end < tail.end {
+            return Some(end);
+        }
+        let behind = self.life.records.range(tail.end..read.up_to.max(tail.end));
+        behind.map(|(offset, _)| *offset).next()
     }
 }
 
@@ -453,6 +557,7 @@ impl Member for ScriptedMember {
                         position: offset.unwrap_or(0),
                         is_paused: offset.is_none(),
                         end_told: None,
+                        is_cut: false,
                     },
                 );
             }
@@ -538,6 +643,7 @@ impl Member for ScriptedMember {
                         position: *offset,
                         is_paused: false,
                         end_told: None,
+                        is_cut: fetching.is_cut,
                     };
                     false
                 }
@@ -619,7 +725,7 @@ impl Fetches for ScriptedQueue {
             else {
                 continue;
             };
-            if fetching.position > log.end {
+            if fetching.is_cut || fetching.position > log.life.end {
                 fetches.push(failed(topic_partition, true));
                 continue;
             }
@@ -643,18 +749,20 @@ fn fetch(
 ) -> Option<Fetch> {
     let mut records = Records::default();
     let most = usize::try_from(most).unwrap_or(1);
-    for (offset, value) in log.records.range(fetching.position..).take(most) {
+    for (offset, logged) in log.life.records.range(fetching.position..).take(most) {
         let at = Coordinates {
             offset: *offset,
             timestamp_ms: Some(FIRST_MS + offset),
             timestamp_type: TimestampType::CreateTime,
-            leader_epoch: Some(0),
+            leader_epoch: Some(logged.leader_epoch),
         };
-        records.push(at, None, value.as_deref().map(str::as_bytes), []);
+        let value = logged.value.as_deref().map(str::as_bytes);
+        records.push(at, None, value, []);
         fetching.position = offset + 1;
     }
-    let is_at_end = log.records.range(fetching.position..).next().is_none();
-    let end = (is_at_end && fetching.end_told != Some(log.end)).then_some(log.end);
+    let LogLife { records: all, end } = &log.life;
+    let is_at_end = all.range(fetching.position..).next().is_none();
+    let end = (is_at_end && fetching.end_told != Some(*end)).then_some(*end);
     if let Some(end) = end {
         fetching.end_told = Some(end);
         fetching.position = end;
@@ -715,9 +823,24 @@ impl Questions for Broker {
             .filter(|_| !cluster.is_away);
         log.map(|log| Watermarks {
             low: 0,
-            high: log.end,
+            high: log.life.end,
         })
         .ok_or_else(|| cluster.unreachable())
+    }
+
+    fn diverging(
+        &self,
+        read: &BTreeMap<TopicPartition, Claim>,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let cluster = self.lock();
+        if cluster.is_away {
+            return Err(cluster.unreachable());
+        }
+        let parts_at = |(it, claim): (&TopicPartition, &Claim)| {
+            let log = cluster.logs.get(usize::try_from(it.number).ok()?)?;
+            Some((it.clone(), log.parts_at(claim)?))
+        };
+        Ok(read.iter().filter_map(parts_at).collect())
     }
 
     fn start_offsets(

@@ -14,10 +14,16 @@ async fn off_6_entries_are_spelled_as_promised() {
         table.commit(&wanted, "shop").await,
         CommitOutcome::Committed(1)
     );
+    let led = append_led(10, 14, Some((12, Some(5))));
+    assert_eq!(
+        table.commit(&led, "shop").await,
+        CommitOutcome::Committed(2)
+    );
     let found = format!(
-        "{}{}",
+        "{}{}{}",
         lake.read(&entry(0)).await,
-        lake.read(&entry(1)).await
+        lake.read(&entry(1)).await,
+        lake.read(&entry(2)).await
     )
     .replace(env!("CARGO_PKG_VERSION"), "VERSION");
     assert_eq!(found, include_str!("golden.jsonl"));

@@ -10,6 +10,7 @@ mod load;
 mod mend;
 mod outbox;
 mod probe;
+mod tails;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use crate::clock::{Clock, Instant};
 use crate::delta::{Creation, Store, Table, TableStore, TopicStart};
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
+use crate::model::lineage::Lineage;
 use crate::model::offset::{Span, TopicPartition};
-use crate::model::progress::{Advance, Counts};
+use crate::model::progress::{Advance, Counts, Step};
+use crate::model::record::{Coordinates, Records};
 use crate::testing::faulty_store::FaultyStore;
 
 pub(super) const TOPIC: &str = "shop.orders";
@@ -237,8 +240,7 @@ pub(super) fn append_under(epoch: &Epoch, spans: &[(i32, i64, i64)], name: &str)
         advance
             .extend(
                 &partition(*number),
-                Span::new(*start, *end).unwrap(),
-                &counts,
+                &Step::of(Span::new(*start, *end).unwrap(), counts),
             )
             .unwrap();
     }
@@ -254,6 +256,32 @@ pub(super) fn append_under(epoch: &Epoch, spans: &[(i32, i64, i64)], name: &str)
 
 pub(super) fn append(spans: &[(i32, i64, i64)], name: &str) -> Append {
     append_under(&Epoch::begin(1), spans, name)
+}
+
+/// The lineage of one record.
+pub(super) fn lineage(leader_epoch: Option<i32>, offset: i64) -> Lineage {
+    let mut records = Records::default();
+    let at = Coordinates {
+        offset,
+        leader_epoch,
+        ..Coordinates::default()
+    };
+    records.push(at, None, None, []);
+    Lineage::of(&records, 0, 1)
+}
+
+/// An append of `[start, end)` of topic partition 0, whose last record is at `last` under this leader epoch; none without one.
+pub(super) fn append_led(start: i64, end: i64, last: Option<(i64, Option<i32>)>) -> Append {
+    let mut append = append(&[], &format!("{start}.parquet"));
+    let step = Step {
+        lineage: last.map_or_else(Lineage::default, |(offset, leader_epoch)| {
+            lineage(leader_epoch, offset)
+        }),
+        ..Step::of(Span::new(start, end).unwrap(), Counts::default())
+    };
+    append.advance.extend(&partition(0), &step).unwrap();
+    append.files.clear();
+    append
 }
 
 pub(super) fn check_superseded(outcome: &CommitOutcome, part: &str) {

@@ -75,7 +75,8 @@ impl Opened {
         };
         let mut advance = Advance::default();
         let span = Span::new(from, from + 3).unwrap();
-        advance.extend(&topic_partition, span, &counts).unwrap();
+        let step = Step::of(span, counts);
+        advance.extend(&topic_partition, &step).unwrap();
         let append = Append {
             epoch: Epoch::begin(1),
             advance,

@@ -31,7 +31,7 @@ use crate::maintenance::{Error, Memory, Pace};
 use crate::model::commit::{Append, CommitOutcome, StagedFile};
 use crate::model::epoch::Epoch;
 use crate::model::offset::{Span, TopicPartition};
-use crate::model::progress::{Advance, Counts};
+use crate::model::progress::{Advance, Counts, Step};
 use crate::testing::faulty_store::FaultyStore;
 use crate::writer::{self, Encoder, Layout};
 
@@ -122,7 +122,10 @@ impl Lake {
         };
         let mut advance = Advance::default();
         advance
-            .extend(&topic_partition, Span::new(from, to).unwrap(), &counts)
+            .extend(
+                &topic_partition,
+                &Step::of(Span::new(from, to).unwrap(), counts),
+            )
             .unwrap();
         let append = Append {
             epoch: Epoch::begin(1),

@@ -29,7 +29,7 @@ async fn reject(lake: &Lake, root: &LocalPath, name: &str) -> u64 {
     };
     let mut advance = Advance::default();
     advance
-        .extend(&at, Span::new(from, from + 1).unwrap(), &counts)
+        .extend(&at, &Step::of(Span::new(from, from + 1).unwrap(), counts))
         .unwrap();
     let append = Append {
         epoch: Epoch::begin(1),

@@ -21,7 +21,7 @@ use crate::pipeline::flusher::Flusher;
 use crate::pipeline::flusher::outbox::Rejected;
 use crate::pipeline::lane::{Handed, LaneCommand};
 use crate::pipeline::plan::back_off;
-use crate::pipeline::settle::{Confirming, confirm_identities};
+use crate::pipeline::settle::{Confirming, confirm_identities, confirm_lineage};
 use crate::writer::{self, EncodedFile, Encoder, Layout};
 
 /// Uploads of one flush that run side by side.
@@ -104,6 +104,10 @@ impl Flusher {
         let outbox = self.stage(epoch, sealed.rejected).await?;
         drop(sealed.permits);
         let polled = advance.steps().map(|(topic_partition, _)| topic_partition);
+        let given_up = |reason| Failed::Epoch {
+            reason,
+            superseded: false,
+        };
         let confirming = Confirming {
             table: &self.table,
             lookup: &self.lookup,
@@ -113,10 +117,10 @@ impl Flusher {
         };
         confirm_identities(confirming, polled)
             .await
-            .map_err(|reason| Failed::Epoch {
-                reason,
-                superseded: false,
-            })?;
+            .map_err(given_up)?;
+        confirm_lineage(confirming, &advance)
+            .await
+            .map_err(given_up)?;
         let append = Append {
             epoch: epoch.clone(),
             advance,

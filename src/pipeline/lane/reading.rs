@@ -3,7 +3,9 @@
 
 use crate::decode::Appended;
 use crate::model::batch::{RawBatch, Reject};
+use crate::model::lineage::Lineage;
 use crate::model::offset::{Span, TopicPartition};
+use crate::model::progress::Step;
 use crate::model::record::Record;
 use crate::pipeline::lane::{Lane, to_u64};
 use crate::source::{Fetch, FetchError};
@@ -145,7 +147,7 @@ impl Lane {
         let span = Span::new(position, next.unwrap_or(raw.span.end()))
             .map_err(|error| Stopped::Halted(error.to_string()))?;
         table
-            .account(&raw.topic_partition, span, &appended.counts, now)
+            .account(&raw.topic_partition, &step(raw, from, &appended, span), now)
             .map_err(Stopped::Halted)?;
         self.step_to(&raw.topic_partition, name, span.end());
         let taken = appended.taken;
@@ -254,6 +256,14 @@ impl Lane {
                 "records are rejected"
             );
         }
+    }
+}
+
+fn step(raw: &RawBatch, from: usize, appended: &Appended, span: Span) -> Step {
+    Step {
+        span,
+        counts: appended.counts,
+        lineage: Lineage::of(&raw.records, from, appended.taken.saturating_sub(from)),
     }
 }
 

@@ -9,8 +9,8 @@ use crate::clock::{Clock, Instant};
 use crate::decode::Decoder;
 use crate::model::epoch::Epoch;
 use crate::model::memory::Permit;
-use crate::model::offset::{Span, TopicPartition};
-use crate::model::progress::{Advance, Counts};
+use crate::model::offset::TopicPartition;
+use crate::model::progress::{Advance, Step};
 use crate::pipeline::lane::rejects::Rejects;
 use crate::pipeline::lane::{BATCH_ROWS, to_u64};
 use crate::pipeline::schemas::TableSchema;
@@ -40,13 +40,12 @@ impl LaneTable {
     pub(super) fn account(
         &mut self,
         topic_partition: &TopicPartition,
-        span: Span,
-        counts: &Counts,
+        step: &Step,
         arrival: Instant,
     ) -> Result<(), String> {
         let mut advance = Advance::default();
         advance
-            .extend(topic_partition, span, counts)
+            .extend(topic_partition, step)
             .map_err(|error| error.to_string())?;
         let part = Part {
             epoch: &self.epoch,

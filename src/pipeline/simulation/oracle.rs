@@ -10,14 +10,30 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-/// What Kafka has: by topic partition, the log's end, and the values by offset (`None`: a tombstone).
-pub(super) type Kafka = BTreeMap<i32, (i64, BTreeMap<i64, Option<String>>)>;
+use crate::testing::broker::{LogLife, Logged};
+
+/// What Kafka has and had: by topic partition, the log between its truncations, the last one as it is now.
+pub(super) type Kafka = BTreeMap<i32, Vec<LogLife>>;
+
+/// Rejected records by topic partition, offset and value.
+pub(super) type Rejected = BTreeSet<(i32, i64, String)>;
+
+/// One incarnation of a topic partition, as the table has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    start: i64,
+    end: i64,
+    /// The leader epoch of its last record, and the offset after that.
+    tail: Option<(i64, i64)>,
+}
 
 /// What the log says.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// The next offset by topic partition.
     pub(super) offsets: BTreeMap<i32, i64>,
+    /// By topic partition and incarnation.
+    pub(super) lives: BTreeMap<(i32, u32), Life>,
     /// The `add`s that are live, by path.
     pub(super) live: BTreeMap<String, Value>,
     /// The version that each of our commits became.
@@ -132,6 +148,10 @@ impl Rewritten {
 }
 
 /// The spans of a version begin where the txns stood and end where they stand now; a txn without a span begins a topic partition, once.
+#[expect(
+    clippy::too_many_lines,
+    reason = "naive on purpose, to be read from top to bottom"
+)]
 fn tile(
     table: &mut Table,
     version: u64,
@@ -164,30 +184,92 @@ fn tile(
             }
         }
         table.txns.insert(app, end);
-        table.offsets.insert(i32::try_from(number).unwrap(), end);
+        let number = i32::try_from(number).unwrap();
+        table.offsets.insert(number, end);
+        let incarnation = u32::try_from(span["incarnation"].as_u64().unwrap()).unwrap();
+        let newest = table.lives.range(..=(number, u32::MAX)).next_back();
+        if newest.map(|(at, _)| *at) != Some((number, incarnation)) {
+            return Err(format!(
+                "version {version} moves incarnation {incarnation} of {number}, which is over (OFF-3)"
+            ));
+        }
+        if let Some(life) = table.lives.get_mut(&(number, incarnation)) {
+            life.end = end;
+        }
     }
-    for (app, txn) in moved {
-        let before = table.txns.insert(app.clone(), txn);
+    for (app, txn) in &moved {
+        let before = table.txns.get(app).copied();
         let Some(rest) = app.strip_prefix("lakeward/") else {
             continue;
         };
-        if rest.starts_with("outbox") {
-            if before.is_some_and(|before| before >= txn) {
-                return Err(format!(
-                    "version {version} moves {app} from {before:?} to {txn} (DLQ-1)"
-                ));
+        let parts: Vec<&str> = rest.split('/').collect();
+        match parts.as_slice() {
+            [outbox, ..] if outbox.starts_with("outbox") => {
+                if before.is_some_and(|before| before >= *txn) {
+                    return Err(format!(
+                        "version {version} moves {app} from {before:?} to {txn} (DLQ-1)"
+                    ));
+                }
             }
-            continue;
+            [topic, incarnation, number] => {
+                if let Some(before) = before {
+                    return Err(format!(
+                        "version {version} moves {app} from {before} to {txn} without a span (OFF-3)"
+                    ));
+                }
+                let number = number.parse().unwrap();
+                assert_eq!(*topic, "events");
+                table.offsets.insert(number, *txn);
+                let life = Life {
+                    start: *txn,
+                    end: *txn,
+                    tail: None,
+                };
+                table
+                    .lives
+                    .insert((number, incarnation.parse().unwrap()), life);
+            }
+            [_, incarnation, number, "leader_epoch"] => {
+                let at = (number.parse().unwrap(), incarnation.parse().unwrap());
+                let tail = (*txn, moved.get(&format!("{app}_end")).copied());
+                see_tail(table, version, at, tail)?;
+            }
+            [_, _, _, "leader_epoch_end"]
+                if moved.contains_key(app.strip_suffix("_end").unwrap()) => {}
+            _ => return Err(format!("version {version} moves {app} to {txn} (OFF-6)")),
         }
-        if let Some(before) = before {
-            return Err(format!(
-                "version {version} moves {app} from {before} to {txn} without a span (OFF-3)"
-            ));
-        }
-        let number: i32 = rest.rsplit('/').next().unwrap().parse().unwrap();
-        table.offsets.insert(number, txn);
     }
+    table.txns.extend(moved);
     Ok(())
+}
+
+/// The last record's leader epoch and end come with a span that has that record, and never go back.
+fn see_tail(
+    table: &mut Table,
+    version: u64,
+    at: (i32, u32),
+    tail: (i64, Option<i64>),
+) -> Result<(), String> {
+    let life = table.lives.get_mut(&at);
+    let (leader_epoch, Some(end)) = tail else {
+        return Err(format!(
+            "version {version} has half a tail of {at:?} (OFF-6)"
+        ));
+    };
+    match life {
+        Some(life)
+            if end <= life.end
+                && life
+                    .tail
+                    .is_none_or(|before| before.0 <= leader_epoch && before.1 < end) =>
+        {
+            life.tail = Some((leader_epoch, end));
+            Ok(())
+        }
+        life => Err(format!(
+            "version {version} says that {at:?} ends at {end} under {leader_epoch}, but it is {life:?} (OFF-7)"
+        )),
+    }
 }
 
 /// The versions whose rejected records are not in their own table yet, with their files.
@@ -208,7 +290,7 @@ pub(super) fn rejected(
     table: &Table,
     rejected: &Table,
     file: impl Fn(&str) -> Option<Bytes>,
-) -> Result<BTreeSet<(i32, i64)>, String> {
+) -> Result<Rejected, String> {
     let mut found = BTreeSet::new();
     let named = unpublished(table, rejected).into_values().flatten();
     let live = rejected.live.keys().cloned();
@@ -219,12 +301,14 @@ pub(super) fn rejected(
             let batch = batch.unwrap();
             let column = |name: &str| Arc::clone(batch.column_by_name(name).unwrap());
             let (numbers, offsets) = (column("_kafka_partition"), column("_kafka_offset"));
+            let values = column("_kafka_value");
             for row in 0..batch.num_rows() {
                 let at = (
                     numbers.as_primitive::<Int32Type>().value(row),
                     offsets.as_primitive::<Int64Type>().value(row),
+                    String::from_utf8(values.as_binary::<i32>().value(row).to_vec()).unwrap(),
                 );
-                if !found.insert(at) {
+                if let Some(at) = found.replace(at) {
                     return Err(format!(
                         "the rejected record at {at:?} is there twice (DLQ-1)"
                     ));
@@ -235,7 +319,8 @@ pub(super) fn rejected(
     Ok(found)
 }
 
-/// Every record below the table's offsets is in it exactly once, as it was produced, and nothing else is. Answers with the number of rows.
+/// Every record that was read is in the table exactly once, as it was produced, and nothing else is: each incarnation is a piece of one log that there was, and goes on where
+/// the last one parts from its successor. `is_settled`: the last one is the log that there is. Answers with the number of rows.
 #[expect(
     clippy::too_many_lines,
     reason = "naive on purpose, to be read from top to bottom"
@@ -244,80 +329,80 @@ pub(super) fn judge(
     table: &Table,
     file: impl Fn(&str) -> Option<Bytes>,
     kafka: &Kafka,
-    mut rejected: BTreeSet<(i32, i64)>,
+    mut rejected: Rejected,
+    is_settled: bool,
 ) -> Result<u64, String> {
-    let mut found: BTreeMap<(i32, i64), i64> = BTreeMap::new();
-    for path in table
-        .live
-        .keys()
-        .filter(|path| !path.starts_with("foreign-"))
-    {
+    let mut found = BTreeSet::new();
+    let ours = table.live.iter();
+    let ours = ours.filter(|(path, _)| !path.starts_with("foreign-"));
+    for (path, add) in ours {
         let bytes =
             file(path).ok_or_else(|| format!("{path} is live but not in the store (FILE-1)"))?;
-        let mut rows_in_file = 0;
-        for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)
-            .unwrap()
-            .build()
-            .unwrap()
-        {
-            let batch = batch.unwrap();
-            let ids = batch
-                .column_by_name("id")
-                .unwrap()
-                .as_primitive::<Int64Type>();
-            let numbers = batch
-                .column_by_name("_kafka_partition")
-                .unwrap()
-                .as_primitive::<Int32Type>();
-            let offsets = batch
-                .column_by_name("_kafka_offset")
-                .unwrap()
-                .as_primitive::<Int64Type>();
-            for row in 0..batch.num_rows() {
-                assert!(!ids.is_null(row));
-                rows_in_file += 1;
-                let at = (numbers.value(row), offsets.value(row));
-                if found.insert(at, ids.value(row)).is_some() {
-                    return Err(format!("the record at {at:?} is in the table twice"));
-                }
-            }
-        }
-        let stats: Value =
-            serde_json::from_str(table.live[path]["stats"].as_str().unwrap()).unwrap();
-        if stats["numRecords"].as_u64() != Some(rows_in_file) {
+        let before = found.len();
+        read_rows(bytes, &mut found)?;
+        let stats: Value = serde_json::from_str(add["stats"].as_str().unwrap()).unwrap();
+        if stats["numRecords"].as_u64() != Some((found.len() - before) as u64) {
             return Err(format!(
-                "{path} holds {rows_in_file} rows, its statistics say {stats} (STAT-1)"
+                "{path} holds {} rows, its statistics say {stats} (STAT-1)",
+                found.len() - before
             ));
         }
     }
-    for (number, (end, records)) in kafka {
-        let committed = table.offsets.get(number).copied().unwrap_or(0);
-        if committed > *end {
-            return Err(format!(
-                "topic partition {number} is committed to {committed}, its log ends at {end}"
-            ));
-        }
-        for (offset, value) in records.range(..committed) {
-            let row = found.remove(&(*number, *offset));
-            let id = value
-                .as_ref()
-                .map(|text| serde_json::from_str::<Value>(text).unwrap()["id"].clone());
-            let is_bad = id.as_ref().is_some_and(|id| !id.is_i64());
-            if rejected.remove(&(*number, *offset)) != is_bad {
+    let rows = found.len() as u64;
+    for (number, logs) in kafka {
+        let lives: Vec<(u32, Life)> = table
+            .lives
+            .range((*number, 0)..=(*number, u32::MAX))
+            .map(|((_, incarnation), life)| (*incarnation, *life))
+            .collect();
+        let mut former: Option<(Life, &LogLife)> = None;
+        for (index, (incarnation, life)) in lives.iter().enumerate() {
+            let name = format!(
+                "incarnation {incarnation} of topic partition {number}, [{}, {}),",
+                life.start, life.end
+            );
+            // Only a log that came later can have come next.
+            let first = former.map_or(0, |(_, log)| {
+                logs.iter().position(|it| std::ptr::eq(it, log)).unwrap()
+            });
+            let is_last = index + 1 == lives.len();
+            let candidates = &logs[if is_last && is_settled {
+                logs.len() - 1
+            } else {
+                first
+            }..];
+            let mut reasons = Vec::new();
+            let log = candidates.iter().find(|log| {
+                let reason = differs(*number, life, log, (&found, &rejected));
+                let is_it = reason.is_none();
+                reasons.extend(reason);
+                is_it
+            });
+            let Some(log) = log else {
+                return Err(format!("{name} is no log that there was: {reasons:?}"));
+            };
+            if let Some((before, of)) = former
+                && (before.end < life.start
+                    || of
+                        .records
+                        .range(..life.start)
+                        .ne(log.records.range(..life.start)))
+            {
                 return Err(format!(
-                    "the record at ({number}, {offset}) is {value:?}, which is {} rejected, committed to {committed} (DLQ-1)",
-                    if is_bad { "not" } else { "wrongly" }
+                    "{name} does not begin where its log parts from that of {before:?} (OFF-7)"
                 ));
             }
-            let expected: Option<i64> = id.and_then(|id| id.as_i64());
-            if row != expected {
-                return Err(format!(
-                    "the record at ({number}, {offset}) is {expected:?}, in the table {row:?}, committed to {committed}"
-                ));
+            for (offset, logged) in log.records.range(life.start..life.end) {
+                match Expected::of(logged) {
+                    Expected::Row(id) => found.remove(&(*number, *offset, id)),
+                    Expected::Reject(value) => rejected.remove(&(*number, *offset, value)),
+                    Expected::Nothing => true,
+                };
             }
+            former = Some((*life, log));
         }
     }
-    if let Some((at, _)) = found.first_key_value() {
+    if let Some(at) = found.first() {
         return Err(format!(
             "the row at {at:?} has no record below the offset, {} such rows",
             found.len()
@@ -325,17 +410,81 @@ pub(super) fn judge(
     }
     if let Some(at) = rejected.first() {
         return Err(format!(
-            "the rejected record at {at:?} lies above the offsets (DLQ-1)"
+            "the rejected record at {at:?} lies above the offsets, or is there twice (DLQ-1)"
         ));
     }
-    Ok(table
-        .live
-        .keys()
-        .filter(|path| !path.starts_with("foreign-"))
-        .map(|path| {
-            let stats: Value =
-                serde_json::from_str(table.live[path]["stats"].as_str().unwrap()).unwrap();
-            stats["numRecords"].as_u64().unwrap()
-        })
-        .sum())
+    Ok(rows)
+}
+
+/// Adds a file's rows as (topic partition, offset, id); none twice.
+fn read_rows(bytes: Bytes, found: &mut BTreeSet<(i32, i64, i64)>) -> Result<(), String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+    for batch in reader.build().unwrap() {
+        let batch = batch.unwrap();
+        let column = |name: &str| Arc::clone(batch.column_by_name(name).unwrap());
+        let (ids, numbers) = (column("id"), column("_kafka_partition"));
+        let offsets = column("_kafka_offset");
+        for row in 0..batch.num_rows() {
+            assert!(!ids.is_null(row));
+            let at = (
+                numbers.as_primitive::<Int32Type>().value(row),
+                offsets.as_primitive::<Int64Type>().value(row),
+                ids.as_primitive::<Int64Type>().value(row),
+            );
+            if !found.insert(at) {
+                return Err(format!("the record at {at:?} is in the table twice"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the table must have of a record.
+enum Expected {
+    Row(i64),
+    Reject(String),
+    Nothing,
+}
+
+impl Expected {
+    fn of(logged: &Logged) -> Expected {
+        let Some(value) = &logged.value else {
+            return Expected::Nothing;
+        };
+        let parsed: Value = serde_json::from_str(value).unwrap();
+        parsed["id"]
+            .as_i64()
+            .map_or_else(|| Expected::Reject(value.clone()), Expected::Row)
+    }
+}
+
+/// What the table does not have of a piece of this log, or says of it wrongly.
+fn differs(
+    number: i32,
+    life: &Life,
+    log: &LogLife,
+    (found, rejected): (&BTreeSet<(i32, i64, i64)>, &Rejected),
+) -> Option<String> {
+    if life.end > log.end {
+        return Some(format!(
+            "it is committed to {}, its log ends at {}",
+            life.end, log.end
+        ));
+    }
+    for (offset, logged) in log.records.range(life.start..life.end) {
+        let is_there = match Expected::of(logged) {
+            Expected::Row(id) => found.contains(&(number, *offset, id)),
+            Expected::Reject(value) => rejected.contains(&(number, *offset, value)),
+            Expected::Nothing => true,
+        };
+        if !is_there {
+            return Some(format!(
+                "the record at {offset} is {logged:?}, which is not in the table"
+            ));
+        }
+    }
+    let last = log.records.range(life.start..life.end).next_back();
+    let last = last.map(|(offset, logged)| (i64::from(logged.leader_epoch), offset + 1));
+    (last != life.tail)
+        .then(|| format!("its last record is {last:?}, the txns say {:?}", life.tail))
 }

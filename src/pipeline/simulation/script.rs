@@ -86,7 +86,7 @@ impl World {
                 self.count("topic grown");
             }
             98 => self.forget()?,
-            _ => {}
+            _ => self.elect(),
         }
         Ok(())
     }
@@ -98,7 +98,12 @@ impl World {
             self.now() + self.random.within(100..=2_500)
         };
         let number = self.random.index(self.broker.partitions());
-        for _ in 0..self.random.within(1..=4) {
+        let records = self.random.within(1..=4);
+        self.produce_to(number, records);
+    }
+
+    fn produce_to(&mut self, number: usize, records: u64) {
+        for _ in 0..records {
             self.records += 1;
             let record = match self.random.within(0..=19) {
                 // A marker, or an aborted record.
@@ -111,6 +116,20 @@ impl World {
             };
             self.broker.produce(number, record);
         }
+    }
+
+    /// Another replica leads a topic partition: one that has every record, or one that lacks the last ones and goes on from there, now and then past where the last one was.
+    fn elect(&mut self) {
+        let number = self.random.index(self.broker.partitions());
+        if self.random.per_mille(300) {
+            self.broker.elect(number);
+            self.count("elections");
+            return;
+        }
+        let lost = self.broker.elect_uncleanly(number, 12);
+        let more = self.random.within(0..=2 * lost);
+        self.produce_to(number, more);
+        self.count("unclean elections");
     }
 
     fn crash(&mut self, index: usize) {
@@ -183,6 +202,12 @@ impl World {
         self.note("the faults end");
         self.end.set_weather(SUN);
         self.broker.set_away(false);
+        // A truncation behind an idle reader shows with the next record.
+        for number in 0..self.broker.partitions() {
+            self.records += 1;
+            let record = format!("{{\"id\":{}}}", self.records);
+            self.broker.produce(number, Some(Some(record)));
+        }
         let now = self.now();
         for index in 0..self.instances.len() {
             if self.is_behind(index) {

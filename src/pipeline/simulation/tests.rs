@@ -120,6 +120,15 @@ fn commit_1_a_result_that_is_guessed_is_caught() {
 }
 
 #[test]
+fn off_7_a_truncation_that_is_noticed_by_the_logs_end_alone_is_caught() {
+    check_caught(
+        Bug::TruncationByEndAlone,
+        0..300,
+        &["is no log that there was"],
+    );
+}
+
+#[test]
 fn epoch_1_a_commit_after_a_revoke_is_caught() {
     check_caught(Bug::CommitAfterRevoke, 0..300, &["EPOCH-1"]);
 }
