@@ -31,6 +31,7 @@ mod table;
 mod tests;
 mod watermark;
 
+pub use checkpoint_writer::Proof;
 pub use error::Error;
 pub use features::Support;
 pub use files::{Extent, FileList, LiveFile, PartitionValues};
