@@ -5,13 +5,16 @@
 //! |---|---|---|
 //! | most values differ, or their dictionary is too large | no dictionary | it would be given up in every row group |
 //! | integers, times, decimals of up to 18 digits | differences where there is no dictionary | offsets, times and ids are a hundredth of their plain size, and several times faster |
+//! | the same that lie close together, such as counts | no dictionary | differences are as small, and spare the look-up of every value |
+//! | text and bytes | lengths, then all bytes, where there is no dictionary | a length before every value makes the compressor begin anew at each |
 //! | anything else | as the layout says | - |
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{Encoding, Type};
 use parquet::errors::ParquetError;
@@ -21,6 +24,10 @@ use crate::writer::layout::DICTIONARY_BYTES_MAX;
 
 /// Rows that are looked at.
 const SAMPLE_ROWS_MAX: usize = 32 * 1024;
+/// How many more bits a difference may take than a place in a dictionary: the look-up of a value costs as much as its bits.
+const DIFFERENCE_BITS_MORE: u32 = 2;
+/// Places that are looked at for a value: values that are made to meet at one place cost no more than this.
+const PROBES_MAX: usize = 32;
 
 /// The properties of a file that begins with `rows`.
 pub(crate) fn choose(
@@ -37,11 +44,18 @@ pub(crate) fn choose(
     }
     let mut builder = properties.clone().into_builder();
     for (column, leaf) in columns.columns().iter().zip(&leaves) {
+        let repeated = repeated(leaf);
+        let mut has_dictionary = repeated.is_some();
         if matches!(column.physical_type(), Type::INT32 | Type::INT64) {
             builder =
                 builder.set_column_encoding(column.path().clone(), Encoding::DELTA_BINARY_PACKED);
+            has_dictionary = repeated.is_some_and(|distinct| are_far_apart(leaf, distinct));
         }
-        if !has_use_of_dictionary(leaf) {
+        if column.physical_type() == Type::BYTE_ARRAY {
+            let encoding = Encoding::DELTA_LENGTH_BYTE_ARRAY;
+            builder = builder.set_column_encoding(column.path().clone(), encoding);
+        }
+        if !has_dictionary {
             builder = builder.set_column_dictionary_enabled(column.path().clone(), false);
         }
     }
@@ -69,49 +83,142 @@ fn add_leaves(array: &ArrayRef, leaves: &mut Vec<ArrayRef>) {
     }
 }
 
-/// Whether values repeat, and few enough differ. Without a value nothing is known, and a dictionary costs nothing.
+/// How many different values there are, if they repeat and are few enough for a dictionary. Without a value nothing is known, and a dictionary costs nothing.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "every other leaf has values of one width"
 )]
-fn has_use_of_dictionary(leaf: &ArrayRef) -> bool {
-    let valid = (0..leaf.len().min(SAMPLE_ROWS_MAX)).filter(|row| leaf.is_valid(*row));
-    match leaf.data_type() {
+fn repeated(leaf: &ArrayRef) -> Option<usize> {
+    let sample = leaf.slice(0, leaf.len().min(SAMPLE_ROWS_MAX));
+    let valid = (0..sample.len()).filter(|row| sample.nulls().is_none_or(|it| it.is_valid(*row)));
+    match sample.data_type() {
         DataType::Utf8 => {
-            let strings = leaf.as_string::<i32>();
-            do_repeat(valid.map(|row| strings.value(row).as_bytes()))
+            let strings = sample.as_string::<i32>();
+            let values = valid.map(|row| strings.value(row).as_bytes());
+            repeated_among(sample.len(), values)
         }
         DataType::Binary => {
-            let blobs = leaf.as_binary::<i32>();
-            do_repeat(valid.map(|row| blobs.value(row)))
+            let blobs = sample.as_binary::<i32>();
+            repeated_among(sample.len(), valid.map(|row| blobs.value(row)))
         }
         other => {
-            let (data, width) = (leaf.to_data(), other.primitive_width());
+            let (data, width) = (sample.to_data(), other.primitive_width());
             let Some((width, buffer)) = width.zip(data.buffers().first()) else {
-                return true;
+                return Some(0);
             };
             let value = |row: usize| {
                 let first = (data.offset() + row) * width;
                 buffer.as_slice().get(first..first + width).unwrap_or(&[])
             };
-            do_repeat(valid.map(value))
+            repeated_among(sample.len(), valid.map(value))
         }
     }
 }
 
 /// Stops where a dictionary would be given up.
-fn do_repeat<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
-    let (mut distinct, mut distinct_bytes, mut count) = (HashSet::new(), 0, 0_usize);
+fn repeated_among<'a>(count_max: usize, values: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
+    let mut seen = Seen::with_room(count_max);
+    let (mut distinct, mut distinct_bytes, mut count) = (0_usize, 0, 0_usize);
     for value in values {
         count += 1;
-        if distinct.insert(value) {
+        if seen.is_new(hash(value)) {
+            distinct += 1;
             distinct_bytes += value.len();
         }
         if distinct_bytes > DICTIONARY_BYTES_MAX {
-            return false;
+            return None;
         }
     }
-    distinct.len() * 2 <= count.max(1)
+    (distinct * 2 <= count.max(1)).then_some(distinct)
+}
+
+/// Whether the differences of integers take clearly more bits than their places in a dictionary of so many.
+fn are_far_apart(leaf: &ArrayRef, distinct: usize) -> bool {
+    if distinct == 0 {
+        return true;
+    }
+    let Some((least, greatest)) = bounds(&leaf.slice(0, leaf.len().min(SAMPLE_ROWS_MAX))) else {
+        return true;
+    };
+    let bits = |count: u128| u128::BITS - count.leading_zeros();
+    // A difference has a sign.
+    let difference = bits(greatest.abs_diff(least)) + 1;
+    difference > bits(distinct.saturating_sub(1) as u128) + DIFFERENCE_BITS_MORE
+}
+
+/// The least and the greatest value of integers, times and decimals; what is null may be among them.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "these are the types that Parquet holds as integers"
+)]
+fn bounds(leaf: &ArrayRef) -> Option<(i128, i128)> {
+    fn of<T: Copy + Ord + Into<i128>>(values: &[T]) -> Option<(i128, i128)> {
+        let (least, greatest) = (values.iter().min()?, values.iter().max()?);
+        Some(((*least).into(), (*greatest).into()))
+    }
+    match leaf.data_type() {
+        DataType::Int32 => of(leaf.as_primitive::<Int32Type>().values()),
+        DataType::Date32 => of(leaf.as_primitive::<Date32Type>().values()),
+        DataType::Int64 => of(leaf.as_primitive::<Int64Type>().values()),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            of(leaf.as_primitive::<TimestampMicrosecondType>().values())
+        }
+        DataType::Decimal128(..) => of(leaf.as_primitive::<Decimal128Type>().values()),
+        _ => None,
+    }
+}
+
+/// Which hashes came before. Values are known by their hash alone: two that share one count as one, which may cost a little of the file's size and nothing else.
+struct Seen {
+    /// Zero is an empty place. At most half of them are taken.
+    places: Vec<u64>,
+}
+
+impl Seen {
+    fn with_room(count_max: usize) -> Self {
+        Seen {
+            places: vec![0; (2 * count_max).next_power_of_two().max(2)],
+        }
+    }
+
+    /// Whether the hash comes for the first time.
+    #[inline]
+    fn is_new(&mut self, hash: u64) -> bool {
+        let hash = hash.max(1);
+        let last = self.places.len() - 1;
+        let first = usize::try_from(hash >> 32).unwrap_or(0);
+        for step in 0..PROBES_MAX {
+            match self.places.get_mut((first + step) & last) {
+                Some(place) if *place == 0 => {
+                    *place = hash;
+                    return true;
+                }
+                Some(place) if *place != hash => {}
+                Some(_) | None => return false,
+            }
+        }
+        false
+    }
+}
+
+/// A quick hash for counting, eight bytes at a time.
+#[inline]
+fn hash(value: &[u8]) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let fold = |state: u64, word: u64| {
+        let product = u128::from(state ^ word) * u128::from(ODD);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
+        let folded = product as u64 ^ (product >> 64) as u64;
+        folded
+    };
+    let (words, rest) = value.as_chunks::<8>();
+    let state = words.iter().fold(value.len() as u64 ^ !ODD, |state, word| {
+        fold(state, u64::from_le_bytes(*word))
+    });
+    let last = rest
+        .iter()
+        .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    fold(state, last)
 }
 
 #[cfg(test)]
@@ -144,13 +251,16 @@ mod tests {
     }
 
     const DELTA: Option<Encoding> = Some(Encoding::DELTA_BINARY_PACKED);
+    const LENGTHS: Option<Encoding> = Some(Encoding::DELTA_LENGTH_BYTE_ARRAY);
 
     #[test]
     fn numbers_that_differ_are_differences_and_those_that_repeat_a_dictionary() {
         let differ = Int64Array::from_iter_values(0..1000);
         check(&column("n", Arc::new(differ)), "n", false, DELTA);
-        let repeat = Int64Array::from_iter_values((0..1000).map(|number| number % 100));
-        check(&column("n", Arc::new(repeat)), "n", true, DELTA);
+        let codes = Int64Array::from_iter_values((0..1000).map(|number| number % 100 * 1_009));
+        check(&column("n", Arc::new(codes)), "n", true, DELTA);
+        let counts = Int64Array::from_iter_values((0..1000).map(|number| number % 100));
+        check(&column("n", Arc::new(counts)), "n", false, DELTA);
         let nulls = Int64Array::from(vec![None; 100]);
         check(&column("n", Arc::new(nulls)), "n", true, DELTA);
         let price = Decimal128Array::from_iter_values(0..1000)
@@ -162,17 +272,17 @@ mod tests {
     #[test]
     fn other_types_only_lose_a_dictionary_that_is_of_no_use() {
         let notes = StringArray::from_iter_values((0..1000).map(|number| format!("note {number}")));
-        check(&column("s", Arc::new(notes)), "s", false, None);
+        check(&column("s", Arc::new(notes)), "s", false, LENGTHS);
         let states =
             StringArray::from_iter_values((0..1000).map(|number| format!("{}", number % 5)));
-        check(&column("s", Arc::new(states)), "s", true, None);
+        check(&column("s", Arc::new(states)), "s", true, LENGTHS);
         let amounts = Float64Array::from_iter_values((0..1000).map(f64::from));
         check(&column("d", Arc::new(amounts)), "d", false, None);
         // Each value comes ten times, and still they are too many for a dictionary.
         let long = StringArray::from_iter_values(
             (0..10_000).map(|number| format!("{:0200}", number / 10)),
         );
-        check(&column("s", Arc::new(long)), "s", false, None);
+        check(&column("s", Arc::new(long)), "s", false, LENGTHS);
     }
 
     #[test]

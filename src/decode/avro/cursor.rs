@@ -1,6 +1,7 @@
 //! Reads Avro's primitive encodings from a slice: every length is checked against what is left before anything is allocated. Does not know
 //! schemas or columns.
 
+use crate::decode::builder::check_utf8;
 use crate::decode::reject::{Code, Fault, Outcome};
 use crate::decode::varint::{self, truncated, unzigzag};
 
@@ -140,13 +141,8 @@ impl<'a> Cursor<'a> {
         if bytes.is_ascii() {
             return Ok(bytes);
         }
-        match std::str::from_utf8(bytes) {
-            Ok(_) => Ok(bytes),
-            Err(error) => Err(Fault::new(
-                Code::InvalidUtf8,
-                format!("a string is not UTF-8: {error}"),
-            )),
-        }
+        check_utf8(bytes)?;
+        Ok(bytes)
     }
 
     #[cold]

@@ -18,12 +18,24 @@ pub(crate) fn decode(bytes: &[u8], decimal: Decimal) -> Outcome<i128> {
     }
 }
 
+/// The powers of ten that 128 bits hold: computing one for each value took longer than reading the value.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
+const POWERS: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut place = 1;
+    while place < powers.len() {
+        powers[place] = powers[place - 1] * 10;
+        place += 1;
+    }
+    powers
+};
+
 /// Whether an unscaled number has at most `precision` digits.
 #[inline]
 pub(crate) fn fits(value: i128, precision: u8) -> bool {
-    10u128
-        .checked_pow(u32::from(precision))
-        .is_none_or(|limit| value.unsigned_abs() < limit)
+    POWERS
+        .get(usize::from(precision))
+        .is_none_or(|limit| value.unsigned_abs() < *limit)
 }
 
 /// Reads a big-endian two's complement number of any length.

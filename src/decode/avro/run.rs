@@ -41,7 +41,7 @@ fn record(record: &Record, cursor: &mut Cursor<'_>, columns: &mut [Column]) -> O
 #[inline(always)]
 fn value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outcome {
     match (step, &mut column.data) {
-        (Step::Text, Data::Text(column)) => column.push(cursor.text()?)?,
+        (Step::Text, Data::Text(column)) => column.push_text(cursor.bytes()?)?,
         (Step::LongToLong, Data::Long(column)) => column.push(cursor.long()?),
         (Step::IntToInt, Data::Int(column)) => column.push(cursor.int()?),
         (Step::DoubleToDouble, Data::Double(column)) => column.push(cursor.double()?),

@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, PrimitiveArray, StringArray,
-};
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, DataType};
 use arrow::error::ArrowError;
 
+use super::bits::Bits;
+use super::copy;
 use super::validity::Validity;
-use crate::decode::reject::{Fault, Outcome};
+use crate::decode::reject::{Code, Fault, Outcome};
 
 /// Booleans as bits.
 #[derive(Debug)]
 pub(crate) struct Booleans {
-    values: BooleanBufferBuilder,
+    values: Bits,
     validity: Validity,
 }
 
 impl Booleans {
     pub(super) fn new() -> Self {
         Booleans {
-            values: BooleanBufferBuilder::new(0),
+            values: Bits::default(),
             validity: Validity::default(),
         }
     }
@@ -30,12 +30,12 @@ impl Booleans {
     #[inline]
     pub(crate) fn push(&mut self, value: bool) {
         self.validity.append_valid();
-        self.values.append(value);
+        self.values.push(value);
     }
 
     pub(super) fn push_null(&mut self) {
         self.validity.append_null(self.values.len());
-        self.values.append(false);
+        self.values.push(false);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,7 +48,7 @@ impl Booleans {
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        self.values.len().div_ceil(8) + self.validity.size_bytes()
+        self.values.size_bytes() + self.validity.size_bytes()
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
@@ -135,7 +135,16 @@ impl Bytes {
     /// Appends one value. Text must be UTF-8.
     #[inline(always)]
     pub(crate) fn push(&mut self, value: &[u8]) -> Outcome {
-        self.bytes.extend_from_slice(value);
+        copy::append(&mut self.bytes, value);
+        self.end()
+    }
+
+    /// Appends text that is not known to be UTF-8 yet.
+    #[inline(always)]
+    pub(crate) fn push_text(&mut self, value: &[u8]) -> Outcome {
+        if !copy::append(&mut self.bytes, value) {
+            check_utf8(value)?;
+        }
         self.end()
     }
 
@@ -207,6 +216,18 @@ impl Bytes {
             bytes,
             self.validity.finish(),
         )?))
+    }
+}
+
+/// Refuses what is not UTF-8.
+#[inline(never)]
+pub(crate) fn check_utf8(value: &[u8]) -> Outcome {
+    match std::str::from_utf8(value) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::new(
+            Code::InvalidUtf8,
+            format!("a string is not UTF-8: {error}"),
+        )),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Columns under construction over plain vectors. Every column can be cut back to a length, which is what rolls one bad record back and
 //! leaves its neighbours; finishing makes Arrow arrays. Does not know a format.
 
+mod bits;
+mod copy;
+mod filled;
 mod leaf;
 mod nested;
 mod validity;
@@ -12,7 +15,8 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 
-pub(crate) use self::leaf::{Booleans, Bytes, Values};
+pub(crate) use self::filled::Filled;
+pub(crate) use self::leaf::{Booleans, Bytes, Values, check_utf8};
 pub(crate) use self::nested::{List, Map, Struct};
 use crate::decode::reject::{Code, Fault, Outcome};
 

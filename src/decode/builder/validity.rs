@@ -1,12 +1,13 @@
 //! Which values of a column are null, as a bitmap that exists only once there is a null. Does not hold values.
 
-use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::NullBuffer;
+
+use super::bits::Bits;
 
 /// The nulls of a column under construction; without any, appending costs one comparison.
 #[derive(Debug, Default)]
 pub(super) struct Validity {
-    bits: Option<BooleanBufferBuilder>,
+    bits: Option<Bits>,
 }
 
 impl Validity {
@@ -14,19 +15,14 @@ impl Validity {
     #[inline]
     pub(super) fn append_valid(&mut self) {
         if let Some(bits) = &mut self.bits {
-            bits.append(true);
+            bits.push(true);
         }
     }
 
     /// The next value, after `len` others, is null.
     #[inline]
     pub(super) fn append_null(&mut self, len: usize) {
-        let bits = self.bits.get_or_insert_with(|| {
-            let mut bits = BooleanBufferBuilder::new(len.max(1024));
-            bits.append_n(len, true);
-            bits
-        });
-        bits.append(false);
+        self.bits.get_or_insert_with(|| Bits::ones(len)).push(false);
     }
 
     pub(super) fn truncate(&mut self, len: usize) {
@@ -36,12 +32,12 @@ impl Validity {
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        self.bits.as_ref().map_or(0, |bits| bits.len().div_ceil(8))
+        self.bits.as_ref().map_or(0, Bits::size_bytes)
     }
 
     /// The bitmap; leaves an empty one.
     pub(super) fn finish(&mut self) -> Option<NullBuffer> {
-        let nulls = NullBuffer::new(self.bits.take()?.build());
+        let nulls = NullBuffer::new(self.bits.take()?.finish());
         (nulls.null_count() > 0).then_some(nulls)
     }
 }

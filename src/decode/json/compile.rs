@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Fields};
-use serde_json::Value;
 
+use super::spelled::Spelled;
 use crate::config::settings::UnknownFields;
 use crate::decode::builder::map_value;
 use crate::decode::evolution::{Gaps, further_name};
@@ -54,8 +54,8 @@ pub(crate) struct Object {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) name: String,
-    /// The name in its quotes and the colon, as records mostly spell them.
-    pub(crate) spelled_name: Vec<u8>,
+    /// The name as records mostly spell it.
+    pub(crate) spelled_name: Spelled,
     /// Its place among the fields.
     pub(crate) place: usize,
     /// The place of the field that came after it last, since records of one producer keep their order.
@@ -226,7 +226,7 @@ fn compile_fields(
 fn field(name: &str, place: usize, column: usize, step: Step) -> Field {
     Field {
         name: name.to_owned(),
-        spelled_name: format!("{}:", Value::from(name)).into_bytes(),
+        spelled_name: Spelled::new(name),
         place,
         follower: Cell::new(place + 1),
         column,

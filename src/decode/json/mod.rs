@@ -6,3 +6,4 @@ mod number;
 mod rescue;
 pub(crate) mod run;
 mod scan;
+mod spelled;

@@ -23,6 +23,18 @@ const EXACT_POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// The powers of ten that 64 bits hold.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
+const WHOLE_POWERS: [u64; 20] = {
+    let mut powers = [1; 20];
+    let mut place = 1;
+    while place < powers.len() {
+        powers[place] = powers[place - 1] * 10;
+        place += 1;
+    }
+    powers
+};
+
 /// A number of few digits and no exponent: most of those that there are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Short {
@@ -34,7 +46,7 @@ pub(crate) struct Short {
 
 impl Short {
     /// Reads a short number that `bytes` begin with, and says how long its text is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(bytes: &[u8]) -> Option<(Short, usize)> {
         let (is_negative, unsigned) = match bytes {
             [b'-', rest @ ..] => (true, rest),
@@ -87,17 +99,24 @@ impl Short {
     /// The number times ten to the power of `scale`, if it is whole and small.
     #[inline]
     pub(crate) fn unscaled(self, scale: u32) -> Option<i128> {
-        let shift = scale
-            .checked_sub(u32::try_from(self.fraction).ok()?)
-            .filter(|shift| *shift <= 19)?;
-        let value = i128::from(self.digits) * i128::from(10u64.checked_pow(shift)?);
+        let shift = scale.checked_sub(u32::try_from(self.fraction).ok()?)?;
+        let power = WHOLE_POWERS.get(usize::try_from(shift).ok()?)?;
+        let value = i128::from(self.digits) * i128::from(*power);
         Some(if self.is_negative { -value } else { value })
     }
 }
 
 /// Appends the leading digits of `bytes` to a number and gives what is left; too many wrap around.
-#[inline]
+#[inline(always)]
 fn read_digits(mut number: u64, mut bytes: &[u8]) -> (u64, &[u8]) {
+    // Only times have so many.
+    while let Some((chunk, rest)) = bytes.split_first_chunk::<8>()
+        && chunk[7].is_ascii_digit()
+        && let Some(digits) = eight_digits(*chunk)
+    {
+        number = number.wrapping_mul(100_000_000).wrapping_add(digits);
+        bytes = rest;
+    }
     while let [byte, rest @ ..] = bytes {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
@@ -107,6 +126,22 @@ fn read_digits(mut number: u64, mut bytes: &[u8]) -> (u64, &[u8]) {
         bytes = rest;
     }
     (number, bytes)
+}
+
+/// The number that eight digits are, if they are digits: neighbours are joined to pairs, pairs to fours, and fours to the number.
+#[inline]
+fn eight_digits(chunk: [u8; 8]) -> Option<u64> {
+    const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    let word = u64::from_le_bytes(chunk);
+    let above_nine = word.wrapping_add(0x0606_0606_0606_0606) & HIGH_HALVES;
+    if (word & HIGH_HALVES) | (above_nine >> 4) != 0x3333_3333_3333_3333 {
+        return None;
+    }
+    let ones = word.wrapping_sub(0x3030_3030_3030_3030);
+    let pairs = ones.wrapping_mul(10).wrapping_add(ones >> 8);
+    let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let high = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    Some(low.wrapping_add(high) >> 32)
 }
 
 /// The whole number that `text` is, if it fits 64 bits; `5.0` and `5e3` are whole.
@@ -211,6 +246,22 @@ fn magnitude<'a>(digits: impl Iterator<Item = &'a u8>, shift: i64) -> Result<i12
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn eight_digits_are_a_number_and_nothing_else_is() {
+        for number in [0, 1, 9, 10_203_040, 12_345_678, 98_765_432, 99_999_999] {
+            let text = format!("{number:08}");
+            let chunk = *text.as_bytes().first_chunk::<8>().unwrap();
+            assert_eq!(eight_digits(chunk), Some(number));
+            for at in 0..8 {
+                for byte in (0..=u8::MAX).filter(|byte| !byte.is_ascii_digit()) {
+                    let mut other = chunk;
+                    other[at] = byte;
+                    assert_eq!(eight_digits(other), None, "{other:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn whole_numbers_in_any_spelling_are_longs() {

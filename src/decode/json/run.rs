@@ -13,7 +13,7 @@ use super::rescue::Rescues;
 use super::scan::{Scanner, Text, unescape};
 use crate::config::settings::UnknownFields;
 use crate::decode::avro::fits;
-use crate::decode::builder::{Bytes, Column, Data, List, Map, Struct};
+use crate::decode::builder::{Bytes, Column, Data, Filled, List, Map, Struct};
 use crate::decode::reject::{Code, Fault, Outcome, Shown, shorten};
 use crate::decode::time;
 use crate::decode::types::json::Numbers;
@@ -98,6 +98,7 @@ impl<'a> Run<'a> {
         self.scanner.open()?;
         let mut expected = &object.first;
         let mut is_first = true;
+        let mut filled = Filled::none_of(columns, row);
         while self.scanner.has_next(b'}', is_first)? {
             is_first = false;
             let Some(field) = self.field(object, expected)? else {
@@ -112,12 +113,10 @@ impl<'a> Run<'a> {
             let Some(column) = columns.get_mut(field.column) else {
                 return Err(uneven());
             };
-            if column.len() > row {
-                return Err(
-                    Fault::new(Code::DuplicateField, "the object has the field twice")
-                        .in_field(&field.name),
-                );
+            if filled.has(field.column, column) {
+                return Err(twice(&field.name));
             }
+            filled.add(field.column);
             let rescued = self.rescues.len();
             if let Err(fault) = self.value(&field.step, column) {
                 return Err(fault.in_field(&field.name));
@@ -129,7 +128,7 @@ impl<'a> Run<'a> {
         self.scanner.close();
         for place in &object.columns {
             let column = columns.get_mut(*place).ok_or_else(uneven)?;
-            if column.len() == row {
+            if !filled.has(*place, column) {
                 column.push_null()?;
             }
         }
@@ -150,7 +149,7 @@ impl<'a> Run<'a> {
             let Some(field) = object.at(place) else {
                 break;
             };
-            if self.scanner.accept_text(&field.spelled_name) {
+            if self.scanner.accept_name(&field.spelled_name) {
                 return Ok(Some(field));
             }
             place = field.follower.get();
@@ -255,15 +254,10 @@ impl<'a> Run<'a> {
                 column.push(value.ok_or_else(|| out_of_range(text, "a float"))?);
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'-' | b'0'..=b'9') => {
-                column.push(unscaled(self.scanner.number()?, *precision, *scale)?);
+                column.push(self.decimal(*precision, *scale)?);
             }
             (Step::Decimal(precision, scale), Data::Decimal(column), b'"') => {
-                let text = self.short_text()?;
-                column.push(unscaled(
-                    &String::from_utf8_lossy(&text),
-                    *precision,
-                    *scale,
-                )?);
+                column.push(self.decimal_text(*precision, *scale)?);
             }
             (Step::Binary, Data::Binary(column), b'"') => self.binary(column)?,
             (Step::Timestamp(_), Data::Long(column), b'"') => {
@@ -347,6 +341,23 @@ impl<'a> Run<'a> {
         column.end()
     }
 
+    fn decimal(&mut self, precision: u8, scale: u32) -> Outcome<i128> {
+        let short = |short: Short| short_unscaled(short, precision, scale);
+        match self.scanner.short_number_of(short) {
+            Some(value) => Ok(value),
+            None => unscaled(self.scanner.number()?, precision, scale),
+        }
+    }
+
+    fn decimal_text(&mut self, precision: u8, scale: u32) -> Outcome<i128> {
+        let text = self.short_text()?;
+        let short = Short::read(&text).filter(|(_, length)| *length == text.len());
+        match short.and_then(|(short, _)| short_unscaled(short, precision, scale)) {
+            Some(value) => Ok(value),
+            None => unscaled(&String::from_utf8_lossy(&text), precision, scale),
+        }
+    }
+
     #[inline]
     fn long(&mut self) -> Outcome<i64> {
         if let Some(value) = self.scanner.short_number_of(Short::long) {
@@ -413,14 +424,20 @@ impl<'a> Run<'a> {
     }
 }
 
-fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
-    let short = Short::read(text.as_bytes()).filter(|(_, length)| *length == text.len());
-    if let Some(value) = short
-        .and_then(|(short, _)| short.unscaled(scale))
+#[cold]
+fn twice(name: &str) -> Box<Fault> {
+    Fault::new(Code::DuplicateField, "the object has the field twice").in_field(name)
+}
+
+#[inline]
+fn short_unscaled(short: Short, precision: u8, scale: u32) -> Option<i128> {
+    short
+        .unscaled(scale)
         .filter(|value| fits(*value, precision))
-    {
-        return Ok(value);
-    }
+}
+
+#[inline(never)]
+fn unscaled(text: &str, precision: u8, scale: u32) -> Outcome<i128> {
     let fault = match number::unscaled(text, scale) {
         Ok(value) if fits(value, precision) => return Ok(value),
         Err(Inexact::NotANumber) => Fault::new(

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::number::Short;
+use super::spelled::Spelled;
 use crate::decode::reject::{Code, Fault, Outcome, shorten};
 
 /// How deep values may nest.
@@ -160,15 +161,15 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
-    /// Reads `text`, if it is next.
-    #[inline]
-    pub(crate) fn accept_text(&mut self, text: &[u8]) -> bool {
+    /// Reads the name of a field with its colon, if it is next and spelled like this.
+    #[inline(always)]
+    pub(crate) fn accept_name(&mut self, name: &Spelled) -> bool {
         let is_next = self
             .bytes
             .get(self.at..)
-            .is_some_and(|rest| rest.starts_with(text));
+            .is_some_and(|rest| name.begins(rest));
         if is_next {
-            self.at += text.len();
+            self.at += name.len();
         }
         is_next
     }
@@ -342,26 +343,37 @@ impl<'a> Scanner<'a> {
 /// Where the next quote, backslash or control character is, or the end.
 #[inline]
 fn special(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // The lowest flagged byte is exact; a borrow can only flag bytes above it.
-    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
-    while let Some((chunk, _)) = bytes
-        .get(at..)
-        .and_then(|rest| rest.split_first_chunk::<8>())
-    {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = word ^ (ONES * u64::from(b'"'));
-        let backslash = word ^ (ONES * u64::from(b'\\'));
-        let found = below(quote, 1) | below(backslash, 1) | below(word, 0x20);
-        if found != 0 {
-            return at + usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
+    let mut rest = bytes.get(at..).unwrap_or(&[]);
+    while let Some((chunk, after)) = rest.split_first_chunk::<CHUNK>() {
+        let first = first_special(chunk);
+        if first < CHUNK {
+            return at + first;
         }
-        at += 8;
+        at += CHUNK;
+        rest = after;
     }
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    let rest = bytes.get(at..).unwrap_or(&[]);
-    at + rest.iter().position(is_special).unwrap_or(rest.len())
+    // A quote behind the end stands for the end.
+    let mut chunk = [b'"'; CHUNK];
+    chunk
+        .iter_mut()
+        .zip(rest)
+        .for_each(|(padded, byte)| *padded = *byte);
+    at + first_special(&chunk)
+}
+
+/// How many bytes are looked at together.
+const CHUNK: usize = 16;
+
+/// The place of the first quote, backslash or control character, or `CHUNK`.
+#[inline(always)]
+fn first_special(chunk: &[u8; CHUNK]) -> usize {
+    // A loop that the compiler turns into a few instructions for all places at once.
+    let mut flags = [0; CHUNK];
+    for (flag, byte) in flags.iter_mut().zip(chunk) {
+        *flag = u8::from((*byte == b'"') | (*byte == b'\\') | (*byte < 0x20));
+    }
+    // No flag at all counts as one behind the end.
+    usize::try_from(u128::from_le_bytes(flags).trailing_zeros() / 8).unwrap_or(CHUNK)
 }
 
 /// Appends the inside of a string with its escapes resolved.
@@ -434,4 +446,40 @@ fn bad_escape(at: &[u8]) -> Box<Fault> {
         Code::MalformedJson,
         format!("a string holds the unknown escape {shown:?}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(chunk: &[u8; CHUNK]) {
+        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+        let expected = chunk.iter().position(is_special).unwrap_or(CHUNK);
+        assert_eq!(first_special(chunk), expected, "{chunk:?}");
+    }
+
+    #[test]
+    fn the_first_special_byte_is_found_at_every_place_before_any_other() {
+        check(&[b'x'; CHUNK]);
+        for at in 0..CHUNK {
+            for byte in 0..=u8::MAX {
+                for after in [b'x', 0, 0x1f, b'"', b'\\', 0x80, 0xff] {
+                    let mut chunk = [b'x'; CHUNK];
+                    chunk[at + 1..].fill(after);
+                    chunk[at] = byte;
+                    check(&chunk);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_is_found_at_every_distance() {
+        for length in 0..3 * CHUNK {
+            let text = "y".repeat(length);
+            for at in 0..=length {
+                assert_eq!(special(text.as_bytes(), at), length);
+            }
+        }
+    }
 }

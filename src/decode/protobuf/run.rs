@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::compile::{Entry, Field, Message, Plan, Scalar, Shape, Step};
 use super::text;
 use super::wire::{self, DELIMITED, GROUP, Wire};
-use crate::decode::builder::{Column, Data, Map};
+use crate::decode::builder::{Column, Data, Filled, Map, check_utf8};
 use crate::decode::reject::{Code, Fault, Outcome, Shown};
 use crate::decode::varint;
 
@@ -52,8 +52,8 @@ impl Run {
         row: usize,
     ) -> Outcome {
         let mut wire = Wire::new(bytes);
-        let mut next = 0;
-        let mut merges: Vec<usize> = Vec::new();
+        let (mut next, mut merges) = (0, Vec::<usize>::new());
+        let mut filled = Filled::none_of(columns, row);
         while !wire.is_empty() {
             let tag = wire.tag()?;
             let expected = message.fields.get(next);
@@ -71,7 +71,7 @@ impl Run {
                 let passed = wire.field(tag);
                 passed.map_err(|fault| fault.in_field(&field.name))?;
                 if let Some(oneof) = field.oneof.and_then(|oneof| message.oneofs.get(oneof)) {
-                    forget_all(oneof, columns, row);
+                    forget_all(oneof, columns, &mut filled);
                 }
                 continue;
             }
@@ -86,7 +86,7 @@ impl Run {
                     if !step.takes(tag.kind) {
                         continue;
                     }
-                    if column.len() > row {
+                    if filled.has(field.column, column) {
                         if step.merges() {
                             if !merges.contains(&place) {
                                 merges.push(place);
@@ -95,6 +95,7 @@ impl Run {
                         }
                         column.truncate(row);
                     }
+                    filled.add(field.column);
                     self.value(step, value, column)
                 }
                 Shape::Repeated(step, cells) => {
@@ -112,14 +113,14 @@ impl Run {
             };
             outcome.map_err(|fault| fault.in_field(&field.name))?;
             if let Some(oneof) = field.oneof.and_then(|oneof| message.oneofs.get(oneof)) {
-                forget_others(oneof, field.column, columns, row);
+                forget_others(oneof, field.column, columns, &mut filled);
             }
         }
         if !merges.is_empty() {
             let merged = self.gather(message, &merges, bytes)?;
             self.merge(message, merged, columns, row)?;
         }
-        self.end(message, bytes, columns, row)
+        self.end(message, bytes, columns, &filled)
     }
 
     /// Completes the row: what did not come, and what can come several times.
@@ -128,7 +129,7 @@ impl Run {
         message: &Message,
         bytes: &[u8],
         columns: &mut [Column],
-        row: usize,
+        filled: &Filled,
     ) -> Outcome {
         for field in &message.fields {
             let Some(column) = columns.get_mut(field.column) else {
@@ -137,10 +138,10 @@ impl Run {
             let outcome = match &field.shape {
                 Shape::Repeated(..) => end_list(column),
                 Shape::Map(entry) => {
-                    self.end_map((entry.as_ref(), field.number), bytes, column, row)
+                    self.end_map((entry.as_ref(), field.number), bytes, column, filled.row())
                 }
                 Shape::Optional(_) | Shape::Implicit(_) | Shape::Required(_)
-                    if column.len() > row =>
+                    if filled.has(field.column, column) =>
                 {
                     Ok(())
                 }
@@ -377,7 +378,7 @@ impl Run {
     fn value(&mut self, step: &Step, value: wire::Field<'_>, column: &mut Column) -> Outcome {
         match (step, value, &mut column.data) {
             (Step::Scalar(Scalar::Text), wire::Field::Bytes(bytes), Data::Text(column)) => {
-                column.push(utf8(bytes)?)
+                column.push_text(bytes)
             }
             (Step::Scalar(Scalar::Int64), wire::Field::Varint(value), Data::Long(column)) => {
                 column.push(value.cast_signed());
@@ -466,23 +467,25 @@ fn end_list(column: &mut Column) -> Outcome {
 }
 
 /// Cuts back the other members of a oneof.
-fn forget_others(places: &[usize], kept: usize, columns: &mut [Column], row: usize) {
+fn forget_others(places: &[usize], kept: usize, columns: &mut [Column], filled: &mut Filled) {
     for place in places.iter().filter(|place| **place != kept) {
         if let Some(column) = columns.get_mut(*place)
-            && column.len() > row
+            && filled.has(*place, column)
         {
-            column.truncate(row);
+            column.truncate(filled.row());
+            filled.remove(*place);
         }
     }
 }
 
 /// Cuts back every member of a oneof.
-fn forget_all(places: &[usize], columns: &mut [Column], row: usize) {
+fn forget_all(places: &[usize], columns: &mut [Column], filled: &mut Filled) {
     for place in places {
         if let Some(column) = columns.get_mut(*place)
-            && column.len() > row
+            && filled.has(*place, column)
         {
-            column.truncate(row);
+            column.truncate(filled.row());
+            filled.remove(*place);
         }
     }
 }
@@ -532,27 +535,13 @@ fn key_text(kind: Scalar, key: Option<wire::Field<'_>>) -> Outcome<String> {
     };
     match (kind, key) {
         (Scalar::Text, wire::Field::Bytes(bytes)) => {
-            Ok(String::from_utf8_lossy(utf8(bytes)?).into_owned())
+            check_utf8(bytes)?;
+            Ok(String::from_utf8_lossy(bytes).into_owned())
         }
         (Scalar::Bool, wire::Field::Varint(value)) => Ok((value != 0).to_string()),
         (Scalar::Uint64, wire::Field::Varint(value))
         | (Scalar::Fixed64, wire::Field::Fixed64(value)) => Ok(value.to_string()),
         (kind, value) => integer(kind, value).map(|value| value.to_string()),
-    }
-}
-
-#[inline]
-fn utf8(bytes: &[u8]) -> Outcome<&[u8]> {
-    // Most text is short ASCII, for which this is the quicker check.
-    if bytes.is_ascii() {
-        return Ok(bytes);
-    }
-    match std::str::from_utf8(bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Fault::new(
-            Code::InvalidUtf8,
-            format!("a string is not UTF-8: {error}"),
-        )),
     }
 }
 
@@ -571,7 +560,7 @@ fn scalar(kind: Scalar, value: wire::Field<'_>, column: &mut Column) -> Outcome 
             column.push(f64::from_bits(bits));
         }
         (Scalar::Text, wire::Field::Bytes(bytes), Data::Text(column)) => {
-            column.push(utf8(bytes)?)?;
+            column.push_text(bytes)?;
         }
         (Scalar::Bytes, wire::Field::Bytes(bytes), Data::Binary(column)) => column.push(bytes)?,
         (Scalar::Uint64, wire::Field::Varint(value), _)

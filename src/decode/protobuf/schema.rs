@@ -111,9 +111,8 @@ impl Schema {
 
     /// The message that a registry frame's indexes select.
     pub(crate) fn select(&self, indexes: &Indexes) -> Option<MessageDescriptor> {
-        let mut indexes = indexes.0.iter();
-        let mut message = self.file.messages().nth(*indexes.next()?)?;
-        for index in indexes {
+        let mut message = self.file.messages().nth(indexes.first)?;
+        for index in &indexes.inside {
             let child = message.child_messages().nth(*index)?;
             message = child;
         }
@@ -123,13 +122,21 @@ impl Schema {
 
 /// Which message of a schema a value is: the place among the file's messages, then the place inside of that one, and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Indexes(Vec<usize>);
+pub(crate) struct Indexes {
+    first: usize,
+    /// Mostly none, which allocates nothing: each value has indexes.
+    inside: Vec<usize>,
+}
 
 impl Indexes {
     /// Splits a frame's indexes from the value: their number and then each, as zig-zag numbers; a zero alone is the first message.
     pub(crate) fn split(bytes: &[u8]) -> Outcome<(Indexes, &[u8])> {
         if let [0, body @ ..] = bytes {
-            return Ok((Indexes(vec![0]), body));
+            let first = Indexes {
+                first: 0,
+                inside: Vec::new(),
+            };
+            return Ok((first, body));
         }
         let mut wire = Wire::new(bytes);
         let bad = |fault: Box<Fault>| {
@@ -144,21 +151,25 @@ impl Indexes {
             let message = format!("the frame has {count} message indexes, not 1 to {INDEXES_MAX}");
             return Err(Fault::new(Code::MessageIndex, message));
         }
-        let mut indexes = Vec::new();
-        for _ in 0..count {
+        let mut next = || {
             let index = wire.zigzag().map_err(bad)?;
-            let Ok(index) = usize::try_from(index) else {
+            usize::try_from(index).map_err(|_| {
                 let message = format!("the frame has the negative message index {index}");
-                return Err(Fault::new(Code::MessageIndex, message));
-            };
-            indexes.push(index);
-        }
-        Ok((Indexes(indexes), wire.rest()))
+                Fault::new(Code::MessageIndex, message)
+            })
+        };
+        let first = next()?;
+        let inside = (1..count).map(|_| next()).collect::<Outcome<_>>()?;
+        Ok((Indexes { first, inside }, wire.rest()))
     }
 }
 
 impl std::fmt::Display for Indexes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.0)
+        let all: Vec<usize> = [self.first]
+            .into_iter()
+            .chain(self.inside.iter().copied())
+            .collect();
+        write!(f, "{all:?}")
     }
 }

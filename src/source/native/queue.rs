@@ -47,6 +47,8 @@ pub struct LaneQueue {
     slots: Vec<*mut sys::rd_kafka_message_t>,
     with_headers: bool,
     last_topic: Arc<str>,
+    /// The topic object of the last message, during a poll: all messages of a poll hold theirs until it has returned them, so that the same pointer is the same topic.
+    last_object: *const sys::rd_kafka_topic_t,
     /// Bytes of the longest run of the last poll that brought any, per record: what the next one is likely to need.
     record_bytes: usize,
 }
@@ -111,6 +113,7 @@ impl LaneQueue {
             slots: vec![null_mut(); batch.max(1)],
             with_headers,
             last_topic: Arc::from(""),
+            last_object: null(),
             record_bytes: 0,
         })
     }
@@ -136,6 +139,7 @@ impl LaneQueue {
             )
         };
         let taken = usize::try_from(taken).unwrap_or(0);
+        self.last_object = null();
         let mut runs: Vec<Fetch> = Vec::new();
         for index in 0..taken {
             let Some(slot) = self.slots.get(index).copied().and_then(NonNull::new) else {
@@ -161,10 +165,13 @@ impl LaneQueue {
         left: usize,
         runs: &mut Vec<Fetch>,
     ) {
-        // SAFETY: a message from a consumer queue names its topic; the name lives as long as the topic object, which the message holds.
-        let topic = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(message.rkt)) };
-        if topic.to_bytes() != self.last_topic.as_bytes() {
-            self.last_topic = Arc::from(topic.to_string_lossy());
+        if !std::ptr::eq(self.last_object, message.rkt) {
+            // SAFETY: a message from a consumer queue names its topic; the name lives as long as the topic object, which the message holds.
+            let topic = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(message.rkt)) };
+            if topic.to_bytes() != self.last_topic.as_bytes() {
+                self.last_topic = Arc::from(topic.to_string_lossy());
+            }
+            self.last_object = message.rkt;
         }
         let same_run = runs.last().is_some_and(|run| {
             run.end.is_none()

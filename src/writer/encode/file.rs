@@ -67,6 +67,9 @@ pub(super) struct OpenFile {
     writer: ArrowWriter<Segments>,
     observed: Observed,
     rows: u64,
+    /// As of the last write: summing it up walks over every column, and lanes ask after each fetch.
+    held_bytes: usize,
+    size_bytes: u64,
 }
 
 impl OpenFile {
@@ -80,23 +83,30 @@ impl OpenFile {
             writer,
             observed: Observed::new(layout.indexed()),
             rows: 0,
+            held_bytes: 0,
+            size_bytes: 0,
         })
     }
 
     pub(super) fn write(&mut self, layout: &Layout, batch: &RecordBatch) -> Result<(), Error> {
         self.observed.add(layout.indexed(), batch);
         self.rows += to_u64(batch.num_rows());
-        Ok(self.writer.write(batch)?)
-    }
-
-    pub(super) fn size_bytes(&self) -> u64 {
-        to_u64(self.writer.bytes_written() + self.writer.in_progress_size())
-    }
-
-    pub(super) fn held_bytes(&self) -> usize {
-        self.writer.inner().held_bytes()
+        self.writer.write(batch)?;
+        self.held_bytes = self.writer.inner().held_bytes()
             + self.writer.memory_size()
-            + self.observed.leaves() * LEAF_OVERHEAD_BYTES
+            + self.observed.leaves() * LEAF_OVERHEAD_BYTES;
+        self.size_bytes = to_u64(self.writer.bytes_written() + self.writer.in_progress_size());
+        Ok(())
+    }
+
+    /// The expected size of the file so far.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The memory that it holds.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     pub(super) fn finish(

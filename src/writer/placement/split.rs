@@ -1,7 +1,7 @@
 //! Splits a batch by table partition: one pass over the keys, one `take` for each partition. A batch of one partition is passed on as it is.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -31,7 +31,7 @@ pub(crate) fn split(
     for field in fields {
         let source = field.source(batch)?;
         let keys = field.keys(&source);
-        if !keys.contains(&Some(Key::Text(""))) {
+        if !field.is_of_text() || !keys.contains(&Some(Key::Text(""))) {
             groups.refine(field, &keys);
             continue;
         }
@@ -102,16 +102,19 @@ impl Grouping {
     }
 }
 
-/// Numbers distinct keys in the order of their first appearance; rows in a row with the same key cost one comparison.
+/// Numbers distinct keys in the order of their first appearance. A map that withstands chosen keys is slow, so that the keys seen last are asked first.
 struct Interner<K> {
-    last: Option<(K, u32)>,
+    last: Vec<Option<(K, u32)>>,
     seen: HashMap<K, u32>,
 }
 
-impl<K> Default for Interner<K> {
+/// How many keys are asked before the map.
+const LAST_KEYS: usize = 256;
+
+impl<K: Copy> Default for Interner<K> {
     fn default() -> Self {
         Interner {
-            last: None,
+            last: vec![None; LAST_KEYS],
             seen: HashMap::new(),
         }
     }
@@ -119,18 +122,72 @@ impl<K> Default for Interner<K> {
 
 impl<K: Copy + Eq + Hash> Interner<K> {
     fn code(&mut self, key: K, on_new: impl FnOnce()) -> u32 {
-        if let Some((last, code)) = self.last
-            && last == key
+        let mut spread = Spread(0);
+        key.hash(&mut spread);
+        let place = usize::try_from(spread.0 >> 32).unwrap_or(0) % LAST_KEYS;
+        let last = self.last.get_mut(place);
+        if let Some(Some((last, code))) = &last
+            && *last == key
         {
-            return code;
+            return *code;
         }
         let next = u32::try_from(self.seen.len()).unwrap_or(u32::MAX);
         let code = *self.seen.entry(key).or_insert_with(|| {
             on_new();
             next
         });
-        self.last = Some((key, code));
+        if let Some(last) = last {
+            *last = Some((key, code));
+        }
         code
+    }
+}
+
+/// Spreads keys over few places, quickly.
+struct Spread(u64);
+
+impl Spread {
+    #[inline]
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+impl Hasher for Spread {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.add(u64::from_le_bytes(*word));
+        }
+        self.add(
+            rest.iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        );
+    }
+
+    #[inline]
+    fn write_u8(&mut self, word: u8) {
+        self.add(u64::from(word));
+    }
+
+    #[inline]
+    fn write_u32(&mut self, word: u32) {
+        self.add(u64::from(word));
+    }
+
+    #[inline]
+    fn write_i64(&mut self, word: i64) {
+        self.add(word.cast_unsigned());
+    }
+
+    #[inline]
+    fn write_isize(&mut self, word: isize) {
+        self.add(word.cast_unsigned() as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -110,6 +110,11 @@ impl Placed {
         self.transform == Transform::Identity
     }
 
+    /// Whether its keys are text.
+    pub(crate) fn is_of_text(&self) -> bool {
+        self.source == Source::Text
+    }
+
     /// The index of the source column, or of the column that it is a member of.
     pub(crate) fn column(&self) -> usize {
         self.column

@@ -75,12 +75,17 @@ impl Observed {
 }
 
 fn contains_nan(array: &ArrayRef) -> bool {
+    // Looking at all of them at once is quicker than stopping at the first.
     if let Some(values) = array.as_primitive_opt::<Float64Type>() {
-        return values.values().iter().any(|value| value.is_nan());
+        let values = values.values().iter();
+        return values.fold(false, |found, value| found | value.is_nan());
     }
     array
         .as_primitive_opt::<Float32Type>()
-        .is_some_and(|values| values.values().iter().any(|value| value.is_nan()))
+        .is_some_and(|values| {
+            let values = values.values().iter();
+            values.fold(false, |found, value| found | value.is_nan())
+        })
 }
 
 /// The statistics of a finished file as the JSON text of `add.stats`.
