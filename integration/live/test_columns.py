@@ -14,7 +14,7 @@ import pytest
 
 from components.registry import confluent_prefix
 
-from .readers import READERS, batches
+from .readers import batches
 from .sink import Sink, avro_table, json_table
 
 KEY = "an old key, kept in a file"
@@ -131,9 +131,8 @@ def test_masked_columns_hold_what_python_computes_and_hidden_values_are_nowhere(
     sink, produce, encode = masked
     produce(range(1_000))
     kafka.produce(topic, [CANARY.encode(), encode(3)[:-4], b"\0\0\0\0\1" + CANARY.encode()], 1)
-    print(sink.command("validate", "--connect").expect(0).stdout)
     sink.until_caught_up(seconds_max=90).expect(0)
-    for reader in READERS:
+    for reader in ("duckdb", "deltalake"):
         assert read(sink, reader) == [expected(number) for number in range(1_000)], reader
     [rejected] = [batch.to_pylist() for batch in batches("deltalake", sink.table("orders__dlq"), ["_kafka_key", "_kafka_value", "_kafka_headers", "error_code", "error_path", "error_message"])]
     assert len(rejected) == 3 and all(row["_kafka_value"] is None and row["_kafka_key"] is None and row["error_message"] for row in rejected), rejected

@@ -617,6 +617,7 @@ fn mutated_configs_are_read_or_refused_in_words() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn columns_that_are_chosen_and_masked_fit_the_rest_of_the_table() {
     let chosen = |lines: &str| load(&with_table_lines(&format!("    {lines}")));
     let config = chosen(

@@ -57,7 +57,7 @@ pub(super) enum Hidden {
     /// They stay.
     Not,
     /// Their hash.
-    Masked(Masked),
+    Masked(Box<Masked>),
     /// Something else in their place.
     Redacted(Stand),
 }
@@ -580,16 +580,18 @@ fn hidden(rule: Rule<'_>, natural: &DataType, target: &DataType) -> Result<Hidde
 }
 
 fn plain(value: &[u8], column: &mut Column) -> Outcome {
-    match &mut column.data {
-        Data::Binary(column) => column.push(value),
-        Data::Text(column) => match std::str::from_utf8(value) {
-            Ok(_) => column.push(value),
-            Err(error) => Err(Fault::new(
-                Code::InvalidUtf8,
-                format!("the text is not UTF-8: {error}"),
-            )),
-        },
-        _ => Err(uneven()),
+    if let Data::Binary(column) = &mut column.data {
+        return column.push(value);
+    }
+    let Data::Text(column) = &mut column.data else {
+        return Err(uneven());
+    };
+    match std::str::from_utf8(value) {
+        Ok(_) => column.push(value),
+        Err(error) => Err(Fault::new(
+            Code::InvalidUtf8,
+            format!("the text is not UTF-8: {error}"),
+        )),
     }
 }
 

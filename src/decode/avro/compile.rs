@@ -91,7 +91,7 @@ pub(crate) enum Step {
     /// A recursive record as JSON text.
     Json(Arc<Schema>, usize),
     /// The hash of what the step reads.
-    Masked(Box<Step>, Masked),
+    Masked(Box<Step>, Box<Masked>),
     /// Passed over; something else in its place, if it is not null.
     Redacted(Arc<Schema>, Node, Stand),
     /// Passed over, and no column.

@@ -84,7 +84,7 @@ pub(crate) enum Step {
     Map(Box<Step>),
     Struct(Object),
     /// The hash of what the step reads.
-    Masked(Box<Step>, Masked),
+    Masked(Box<Step>, Box<Masked>),
     /// Not read; something else in its place, if it is not null.
     Redacted(Stand),
     /// The field has no column and is passed over.
@@ -125,9 +125,10 @@ pub(crate) fn compile_root(
         return Err(Refusal::new("the schema is not an object"));
     };
     let has_rescued = !matches!(gaps.rule().member(RESCUED), Rule::Left);
-    let unknown_fields = match unknown_fields {
-        UnknownFields::Rescue if !has_rescued => UnknownFields::Ignore,
-        other => other,
+    let unknown_fields = if unknown_fields == UnknownFields::Rescue && !has_rescued {
+        UnknownFields::Ignore
+    } else {
+        unknown_fields
     };
     let is_rescued = |name: &str| unknown_fields == UnknownFields::Rescue && name == RESCUED;
     let rescued = columns

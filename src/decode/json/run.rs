@@ -299,12 +299,9 @@ impl<'a> Run<'a> {
                 return masked.append(column, |scratch| self.value(inner, scratch));
             }
             (Step::Redacted(stand), _, _) => {
-                self.scanner.any()?;
-                stand.push(column)?;
+                return self.scanner.any().and_then(|_| stand.push(column));
             }
-            (Step::Refuse(message), _, _) => {
-                return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
-            }
+            (Step::Refuse(message), _, _) => return Err(refused(message)),
             (step, _, _) => return Err(self.scanner.mismatch(expected(step))),
         }
         Ok(())
@@ -471,6 +468,11 @@ fn bad_timestamp(code: Code, text: &[u8]) -> Box<Fault> {
         code,
         format!("{shown} is no ISO 8601 date and time of at most microseconds"),
     )
+}
+
+#[cold]
+fn refused(message: &str) -> Box<Fault> {
+    Fault::incompatible(Code::TypeMismatch, message)
 }
 
 #[cold]

@@ -96,7 +96,7 @@ pub(crate) enum Step {
     /// JSON text.
     Json(MessageDescriptor),
     /// The hash of what the step reads.
-    Masked(Box<Step>, Masked),
+    Masked(Box<Step>, Box<Masked>),
     /// Something else in its place.
     Redacted(Stand),
     /// The value fits no column.

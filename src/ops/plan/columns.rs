@@ -123,9 +123,11 @@ impl Walk {
                 self.types(&path, has.data_type(), wanted.data_type());
             }
             (DataType::Map(has, _), DataType::Map(wanted, _)) => {
-                let value = |entries: &DataType| match entries {
-                    DataType::Struct(pair) => pair.get(1).map(|value| value.data_type().clone()),
-                    _ => None,
+                let value = |entries: &DataType| {
+                    let DataType::Struct(pair) = entries else {
+                        return None;
+                    };
+                    pair.get(1).map(|value| value.data_type().clone())
                 };
                 let both = (value(has.data_type()), value(wanted.data_type()));
                 if let (Some(has), Some(wanted)) = both {
