@@ -16,6 +16,7 @@ use crate::decode::{self, Decoder, Resolved, Setup};
 use crate::delta::{Creation, Support, Table};
 use crate::error::Kind;
 use crate::model::batch::Reject;
+use crate::model::lineage::Claim;
 use crate::model::offset::{Span, TopicPartition};
 use crate::model::record::Records;
 use crate::pipeline::cause::{Cause, Verdict, judge_identity, judge_position};
@@ -247,6 +248,14 @@ async fn starts(
             }
         }
     }
+    let is_changed = |causes: &[Cause], topic: &str| causes.iter().any(|it| is_of(it, topic));
+    let claims = asked
+        .topic_partitions
+        .iter()
+        .filter(|it| !is_changed(&causes, &it.topic))
+        .filter_map(|it| Some((it.clone(), table?.claim(it)?)))
+        .collect();
+    let parts_at = diverging(outside, claims).await?;
     let mut starts = Vec::new();
     for topic_partition in &asked.topic_partitions {
         let marks = watermarks(outside, topic_partition).await?;
@@ -261,11 +270,9 @@ async fn starts(
             },
             (None, None) => continue,
         };
-        let is_changed = causes
-            .iter()
-            .any(|cause| is_of(cause, &topic_partition.topic));
-        if by == BegunBy::Table && !is_changed {
-            causes.extend(judge_position(topic_partition, offset, marks));
+        if by == BegunBy::Table && !is_changed(&causes, &topic_partition.topic) {
+            let parts_at = parts_at.get(topic_partition).copied();
+            causes.extend(judge_position(topic_partition, offset, marks, parts_at));
         }
         starts.push(Begin {
             topic_partition: topic_partition.clone(),
@@ -280,6 +287,18 @@ async fn starts(
         .filter(|cause| cause.response(settings) == OnChange::Suspend);
     problems.extend(suspending.map(|cause| (Kind::Corrupt, cause.sentence())));
     Ok(starts)
+}
+
+/// Where logs part from what the table has read of them.
+async fn diverging(
+    outside: &Outside,
+    read: BTreeMap<TopicPartition, Claim>,
+) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+    if read.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let lookup = Arc::clone(&outside.lookup);
+    blocking(move || Ok(lookup.diverging(&read)?)).await
 }
 
 fn is_of(cause: &Cause, name: &str) -> bool {
