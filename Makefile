@@ -6,7 +6,7 @@ CARGO_TARGET_DIR ?= $(LAKEWARD_CACHE)/target
 export LAKEWARD_CACHE CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-offline simulate live chaos bench soak clean-cache
+.PHONY: help demo test test-offline simulate live chaos bench soak dist clean-cache
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +34,9 @@ bench: ## records/s, CPU, memory, freshness over formats, shapes and stores (BEN
 
 soak: ## 10 minutes of maintenance under everything at once, then what it does for scans after 5,000 commits
 	@integration/stages packages-build build fetch soak
+
+dist: ## the binary that is shipped: optimised across crates, stripped (half an hour on two cores)
+	@integration/stages packages-build dist
 
 clean-cache: ## removes fetched components, run folders and shared builds
 	rm -rf -- "$(LAKEWARD_CACHE)"

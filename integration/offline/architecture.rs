@@ -55,6 +55,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("apache_avro", &["decode"]),
     ("protox", &["decode"]),
     ("reqwest", &["decode"]),
+    ("hmac", &["decode"]),
+    ("sha2", &["decode"]),
     ("clap", &["ops"]),
     ("axum", &["ops"]),
     ("indicatif", &["ops"]),

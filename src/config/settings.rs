@@ -155,6 +155,8 @@ pub struct Table {
     pub partition_by: Vec<PartitionField>,
     /// The Kafka columns.
     pub metadata: Metadata,
+    /// Which columns of a record are kept, and how.
+    pub columns: Columns,
     /// What a null value becomes.
     pub tombstones: Tombstones,
     /// What a record that cannot be decoded does.
@@ -367,6 +369,38 @@ pub enum MetadataColumn {
     SchemaId,
     /// timestamp: when Lakeward decoded it.
     IngestedAt,
+}
+
+/// Which columns of a record a table keeps, and how. A path has the names from a column down to its member; items of lists and values of maps have no name of their own.
+#[derive(Debug, Clone, Default)]
+pub struct Columns {
+    /// Only these and what lies in them, where there are any.
+    pub include: Vec<ColumnPath>,
+    /// Not these.
+    pub exclude: Vec<ColumnPath>,
+    /// These not as they are.
+    pub mask: Vec<(ColumnPath, Mask)>,
+    /// The key of `Mask::HmacSha256`; there is one where it is used.
+    pub mask_key: Option<Secret>,
+}
+
+/// The names from a column down to its member.
+pub type ColumnPath = Vec<String>;
+
+/// What takes the place of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// Its keyed hash, so that equal values stay equal.
+    HmacSha256,
+    /// A fixed text where it is a string, else null.
+    Redact,
+}
+
+impl Columns {
+    /// Whether records hold what the table must not show.
+    pub fn are_hidden(&self) -> bool {
+        !(self.include.is_empty() && self.exclude.is_empty() && self.mask.is_empty())
+    }
 }
 
 /// What a null value becomes.

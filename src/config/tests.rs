@@ -55,7 +55,7 @@ fn environment(name: &str) -> Option<String> {
         "SECRET" => Some(CANARY.to_owned()),
         "BROKERS" => Some("kafka-1:9092,kafka-2:9092".to_owned()),
         "NUMBER" => Some("12345".to_owned()),
-        "KAFKA_USERNAME" | "KAFKA_PASSWORD" | "SR_USERNAME" | "SR_PASSWORD" => {
+        "KAFKA_USERNAME" | "KAFKA_PASSWORD" | "SR_USERNAME" | "SR_PASSWORD" | "MASK_KEY" => {
             Some(format!("value-of-{name}"))
         }
         _ => None,
@@ -614,4 +614,119 @@ fn mutated_configs_are_read_or_refused_in_words() {
         "fuzz yaml: {rounds} rounds in {:.1} s",
         clock.now().since(began).as_secs_f64()
     );
+}
+
+#[test]
+fn columns_that_are_chosen_and_masked_fit_the_rest_of_the_table() {
+    let chosen = |lines: &str| load(&with_table_lines(&format!("    {lines}")));
+    let config = chosen(
+        "columns: { include: [id, customer, '`a b`.c'], exclude: [customer.phone], mask: { customer.email: hmac_sha256, id: redact }, mask_key: \"${SECRET}\" }",
+    );
+    let table = &config.unwrap().tables[0];
+    assert_eq!(table.columns.include[2], ["a b", "c"]);
+    assert_eq!(table.columns.mask.len(), 2);
+    assert!(table.columns.are_hidden() && !table.errors.raw);
+    assert!(!format!("{table:?}").contains(CANARY));
+    let raw = chosen("columns: { exclude: [a] }\n    errors: { raw: true }");
+    assert!(raw.unwrap().tables[0].errors.raw);
+    assert!(
+        chosen("columns: { exclude: [] }").unwrap().tables[0]
+            .errors
+            .raw
+    );
+    let shared = MINIMAL.replace(
+        "tables:",
+        "defaults: { columns: { exclude: [ssn], mask_key: \"${SECRET}\" } }\ntables:",
+    );
+    assert_eq!(load(&shared).unwrap().tables[0].columns.exclude, [["ssn"]]);
+    for (lines, part) in [
+        (
+            "columns: { exclude: [a..b] }",
+            "`a..b` is not the path of a column",
+        ),
+        (
+            "columns: { mask: { 'a b': redact } }",
+            "`a b` is not the path of a column",
+        ),
+        (
+            "columns: { mask: { a: redacted } }",
+            "did you mean `redact`?",
+        ),
+        (
+            "columns: { mask: { a: hmac_sha256 } }",
+            "columns.mask_key: is required and missing",
+        ),
+        (
+            "columns: { mask: { a: redact }, mask_key: c4n4ry }",
+            "nothing is masked by; remove it",
+        ),
+        (
+            "columns: { mask: { a: hmac_sha256 }, mask_key: \"${EMPTY}\" }",
+            "mask_key: is empty",
+        ),
+        (
+            "columns: { exclude: [a, a.b] }",
+            "`a.b` is in the list already, by `a`",
+        ),
+        ("columns: { include: [a, a] }", "is in the list already"),
+        (
+            "columns: { include: [a.b], exclude: [a] }",
+            "`a.b` lies in `a`, which `columns.exclude` leaves out",
+        ),
+        (
+            "columns: { exclude: [a], mask: { a.b: redact } }",
+            "`columns.exclude` leaves out `a`",
+        ),
+        (
+            "columns: { include: [a], mask: { b: redact } }",
+            "`columns.include` does not have it",
+        ),
+        (
+            "columns: { mask: { a: redact, a.b: redact } }",
+            "`a` is masked as a whole",
+        ),
+        (
+            "columns: { exclude: [a.b], mask: { a: redact } }",
+            "`a.b` lies in it",
+        ),
+        ("columns: { exclude: [_kafka_offset] }", "is a Kafka column"),
+        (
+            "columns: { mask: { _kafka_timestamp: redact } }",
+            "only `_kafka_key` can be masked",
+        ),
+        (
+            "columns: { mask: { _kafka_key: redact } }",
+            "add `key` to `metadata.include`",
+        ),
+        (
+            "columns: { mask: { _rescued: redact } }",
+            "cannot be masked",
+        ),
+        (
+            "columns: { exclude: [a] }\n    partition_by: [a]",
+            "needs `a`: `columns.exclude` leaves it out",
+        ),
+        (
+            "columns: { exclude: [a] }\n    partition_by: [d = date(a.b)]",
+            "needs `a.b`: `columns.exclude` leaves out `a`",
+        ),
+        (
+            "columns: { include: [b] }\n    partition_by: [d = date(a)]",
+            "`columns.include` does not have it",
+        ),
+        (
+            "columns: { mask: { a: redact } }\n    partition_by: [a]",
+            "`a` is redacted",
+        ),
+        (
+            "columns: { exclude: [a] }\n    sort_by: [a]",
+            "cannot be sorted by",
+        ),
+    ] {
+        let said = chosen(lines).unwrap_err();
+        assert!(said.contains(part), "{lines}: {said}");
+        assert!(!said.contains(CANARY), "{said}");
+    }
+    let kept = "columns: { include: [a], mask: { a: hmac_sha256 }, mask_key: \"${SECRET}\" }\n    partition_by: [\"h = bucket(4, a)\", \"k = hour(_kafka_timestamp)\"]\n    sort_by: [h, a, _kafka_offset]";
+    assert!(chosen(kept).is_ok(), "{:?}", chosen(kept));
 }

@@ -44,6 +44,12 @@ pub(super) fn name_of_key(metadata: &Metadata) -> String {
     name(metadata, Source::Chosen(MetadataColumn::Key))
 }
 
+/// The column of the key, where there is one.
+pub(super) fn key_column(metadata: &Metadata) -> Option<String> {
+    let has_key = metadata.include.contains(&MetadataColumn::Key);
+    has_key.then(|| name_of_key(metadata))
+}
+
 pub(super) fn sources(metadata: &Metadata) -> impl Iterator<Item = Source> {
     let chosen = metadata
         .include

@@ -11,7 +11,7 @@ use super::columns::{self, Origin};
 use super::format::{Cost, Failure, Format, Target};
 use super::key::KeyDecoder;
 use super::registry::Registry;
-use super::reject::{Code, Fault};
+use super::reject::{Code, Fault, Words};
 use super::types::count;
 use super::{Error, Resolved};
 use crate::clock::Clock;
@@ -23,6 +23,9 @@ use crate::model::record::{Record, Records};
 
 /// How many bytes of columns a decoder holds before it asks to be emptied.
 const BATCH_BYTES_MAX: usize = 64 << 20;
+
+/// What a hash takes beside a number, in values of 16 bytes.
+const HASH_CELLS: usize = 4;
 
 /// What a decoder is made of.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct Decoder {
     tombstones: Tombstones,
     errors: ErrorMode,
     on_incompatible: OnIncompatible,
+    /// Whether a rejected record may be shown in words about it.
+    words: Words,
     record_bytes_max: u64,
     clock: Clock,
     target: Target,
@@ -121,13 +126,18 @@ impl Decoder {
             tombstones: table.tombstones,
             errors: table.errors.mode,
             on_incompatible: table.evolution.on_incompatible,
+            words: if table.columns.are_hidden() {
+                Words::WithoutValues
+            } else {
+                Words::Whole
+            },
             record_bytes_max,
             clock,
             columns: fields.iter().map(new_column).collect(),
             record_columns: (0..fields.len())
                 .filter(|place| target.is_record(*place))
                 .collect(),
-            row_cells: count(fields),
+            row_cells: count(fields) + HASH_CELLS * table.columns.mask.len(),
             target,
             rows: 0,
             held_bytes_estimate: 0,
@@ -168,7 +178,7 @@ impl Decoder {
                     let schema_id = record.value.and_then(|value| self.format.schema_id(value));
                     appended.rejects.push(Reject {
                         schema_id,
-                        ..reject(topic_partition, record.at.offset, &fault)
+                        ..reject(topic_partition, record.at.offset, &fault, self.words)
                     });
                     if self.suspends(&fault) {
                         break;
@@ -373,13 +383,13 @@ fn with_members(fields: &Fields, at: usize, members: Fields) -> Fields {
 }
 
 #[cold]
-fn reject(topic_partition: &TopicPartition, offset: i64, fault: &Fault) -> Reject {
+fn reject(topic_partition: &TopicPartition, offset: i64, fault: &Fault, words: Words) -> Reject {
     Reject {
         topic_partition: topic_partition.clone(),
         offset,
         code: fault.code.word(),
-        path: fault.path(),
-        message: fault.message.clone(),
+        path: fault.path(words),
+        message: fault.message(words).to_owned(),
         schema_id: None,
     }
 }

@@ -1,8 +1,11 @@
 //! What a writer schema has and the table's columns have not: collects it while a plan is compiled, and grows the columns by it, at any depth. Owns what may be added
 //! and what a further column is called; does not compile, and changes no table.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 
+use super::rules::{Rule, Rules};
 use super::types::{COLUMNS_MAX, Refusal, count, field, names};
 use crate::config::settings::{Allow, OnIncompatible, Table, Transform};
 
@@ -14,6 +17,8 @@ pub(super) struct Policy {
     conflicts: Conflicts,
     /// Names that the table uses for what no record fills, in lower case.
     reserved: Vec<String>,
+    /// What stays of records, and how.
+    rules: Arc<Rules>,
 }
 
 /// What becomes of a value whose column is of another type.
@@ -41,11 +46,24 @@ pub(crate) struct Gaps<'a> {
     policy: &'a Policy,
     wishes: Vec<Wish>,
     is_lenient: bool,
+    /// Of the place that is being compiled.
+    rule: Rule<'a>,
+    /// For each object around it, whether some of its members are left out or masked.
+    objects: Vec<bool>,
 }
 
 impl Policy {
-    /// As the table's settings say.
+    /// As the table's settings say, for its values.
     pub(super) fn of(table: &Table) -> Policy {
+        Policy::with(table, Rules::of_values(table))
+    }
+
+    /// The same for its keys.
+    pub(super) fn of_keys(table: &Table) -> Policy {
+        Policy::with(table, Rules::of_keys(table))
+    }
+
+    fn with(table: &Table, rules: Rules) -> Policy {
         let is_derived = |transform| transform != Transform::Identity;
         let derived = table
             .partition_by
@@ -59,6 +77,7 @@ impl Policy {
                 OnIncompatible::Reject | OnIncompatible::Suspend => Conflicts::RefuseValue,
             },
             reserved: derived.map(|field| field.name.to_lowercase()).collect(),
+            rules: Arc::new(rules),
         }
     }
 
@@ -68,6 +87,17 @@ impl Policy {
             self.conflicts = Conflicts::Fail;
         }
         self
+    }
+
+    /// For a schema whose columns are made of it: nothing of it can be in the way.
+    pub(super) fn of_own(mut self) -> Policy {
+        self.conflicts = Conflicts::Fail;
+        self
+    }
+
+    /// What stays of records.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The same, but nothing can be added.
@@ -83,7 +113,38 @@ impl<'a> Gaps<'a> {
             policy,
             wishes: Vec::new(),
             is_lenient: false,
+            rule: policy.rules.root(),
+            objects: Vec::new(),
         }
+    }
+
+    /// The rule of the place that is being compiled.
+    pub(crate) fn rule(&self) -> Rule<'a> {
+        self.rule
+    }
+
+    /// Goes on to a member, or on under another rule; answers with the rule before, for `leave`.
+    pub(crate) fn enter(&mut self, rule: Rule<'a>) -> Rule<'a> {
+        std::mem::replace(&mut self.rule, rule)
+    }
+
+    pub(crate) fn leave(&mut self, outer: Rule<'a>) {
+        self.rule = outer;
+    }
+
+    /// Goes into an object.
+    pub(crate) fn open(&mut self) {
+        self.objects.push(matches!(self.rule, Rule::Chosen(_)));
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.objects.pop();
+    }
+
+    /// Whether the text of the object around, with so many others around it, would show what is left out or masked.
+    pub(crate) fn would_show(&self, level: usize) -> bool {
+        let mut within = self.objects.iter().skip(level);
+        !matches!(self.rule, Rule::Hidden) && within.any(|is_chosen| *is_chosen)
     }
 
     /// Whether the columns must grow before the plan can be used.

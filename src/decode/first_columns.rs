@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
 use super::format::{Target, declared_columns};
 use super::resolve::{Resolved, Source};
+use super::rules::Rules;
 use super::{Error, columns, evolution, json, types};
 use crate::config::settings::{Allow, Table};
 
@@ -24,6 +25,15 @@ pub fn first_columns(
     let Some(has) = has else {
         return Ok(Arc::new(Schema::new(all)));
     };
+    if let Some((path, found)) = Rules::of(&table.columns).unfit(has.fields()) {
+        return Err(Error::Column {
+            table: table.name.clone(),
+            column: path,
+            reason: format!(
+                "the table has it as {found}, from before it was masked: a hash is a string (columns.mask)"
+            ),
+        });
+    }
     if is_declared && table.evolution.allow == Allow::None {
         return Ok(Arc::new(Schema::new(all)));
     }
@@ -61,7 +71,8 @@ fn declared(resolved: &Resolved, table: &Table, mut schema: SchemaRef) -> Result
         column: path,
         reason,
     };
-    if let Source::Plain(name) = &resolved.source {
+    if let Source::Plain(plain) = &resolved.source {
+        let name = &plain.name;
         return match schema.field_with_name(name) {
             Ok(field) if resolved.fields.iter().any(|own| own.as_ref() == field) => Ok(schema),
             Ok(field) => Err(refused(

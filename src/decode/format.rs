@@ -4,16 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Fields, SchemaRef};
+use arrow::datatypes::{DataType, Fields, SchemaRef};
 
 use super::avro::compile::Refused;
 use super::builder::{Column, Data};
 use super::columns;
 use super::evolution::{Gaps, Policy};
+use super::masking::{Masked, Stand};
 use super::protobuf::{Indexes, Schema as ProtobufSchema};
 use super::registry::{Lookup, Registry};
 use super::reject::{Code, Fault, Outcome, Shown};
 use super::resolve::{Framing, OtherTypes, Resolved, Source};
+use super::rules::Rule;
 use super::types::Refusal;
 use super::written::WriterSchema;
 use super::{Error, avro, json, protobuf};
@@ -46,7 +48,18 @@ pub(super) enum Format {
     /// All values have one schema, whose fingerprint precedes them.
     SingleObject(u64, Plan),
     /// The bytes as they are, or as text, for the column at a place.
-    Plain(usize),
+    Plain(usize, Hidden),
+}
+
+/// What becomes of bytes that are no more than that.
+#[derive(Debug)]
+pub(super) enum Hidden {
+    /// They stay.
+    Not,
+    /// Their hash.
+    Masked(Masked),
+    /// Something else in their place.
+    Redacted(Stand),
 }
 
 /// Steps compiled for the columns.
@@ -207,15 +220,30 @@ impl Format {
             }
             Source::Plain(column) => {
                 let is_it = |(_, field): &(usize, &Arc<arrow::datatypes::Field>)| {
-                    target.is_single || field.name() == column
+                    target.is_single || *field.name() == column.name
                 };
                 let place = target.fields().iter().enumerate().find(is_it);
-                let place = place.map(|(place, _)| Format::Plain(place));
-                place.ok_or_else(|| Error::Column {
-                    table: table.to_owned(),
-                    column: column.clone(),
-                    reason: "the table has no such column".to_owned(),
-                })
+                let Some((place, field)) = place else {
+                    return Err(Error::Column {
+                        table: table.to_owned(),
+                        column: column.name.clone(),
+                        reason: "the table has no such column".to_owned(),
+                    });
+                };
+                let root = target.policy.rules().root();
+                let rule = if target.is_single {
+                    root
+                } else {
+                    root.member(&column.name)
+                };
+                let hidden = hidden(rule, &column.data_type, field.data_type());
+                hidden
+                    .map(|hidden| Format::Plain(place, hidden))
+                    .map_err(|refusal| Error::Column {
+                        table: table.to_owned(),
+                        column: column.name.clone(),
+                        reason: refusal.reason,
+                    })
             }
         }
     }
@@ -224,14 +252,14 @@ impl Format {
     pub(super) fn schema_id(&self, value: &[u8]) -> Option<u32> {
         match self {
             Format::Framed(_) => frame(value).ok().map(|(id, _)| id),
-            Format::Unframed(_) | Format::SingleObject(..) | Format::Plain(_) => None,
+            Format::Unframed(_) | Format::SingleObject(..) | Format::Plain(..) => None,
         }
     }
 
     /// Whether a value without any byte is a value.
     pub(super) fn takes_empty(&self) -> bool {
         match self {
-            Format::Plain(_) | Format::Unframed(Plan::Protobuf(_)) => true,
+            Format::Plain(..) | Format::Unframed(Plan::Protobuf(_)) => true,
             Format::Framed(_) | Format::SingleObject(..) | Format::Unframed(_) => false,
         }
     }
@@ -265,8 +293,15 @@ impl Format {
                     Compiled::Others => Err(Failure::OtherType),
                 }
             }
-            Format::Plain(place) => {
-                plain(value, columns.get_mut(*place))?;
+            Format::Plain(place, hidden) => {
+                let column = columns.get_mut(*place).ok_or_else(uneven)?;
+                match hidden {
+                    Hidden::Not => plain(value, column)?,
+                    Hidden::Masked(masked) => {
+                        masked.append(column, |scratch| plain(value, scratch))?;
+                    }
+                    Hidden::Redacted(stand) => stand.push(column)?,
+                }
                 Ok(Cost::default())
             }
         }
@@ -431,6 +466,12 @@ pub(super) fn declared_columns(
         .map_err(|reason| misfit(&reason))
 }
 
+/// Compiles a source against the columns that were made of it, to hear what is in the way.
+pub(super) fn try_out(source: &Source, target: &Target) -> Result<(), Refused> {
+    let policy = target.policy.clone().of_own();
+    plan_of(source, target, &mut Gaps::new(&policy)).map(drop)
+}
+
 /// The plan of a source whose columns are all there.
 fn declared_plan(source: &Source, target: &Target) -> Result<Plan, Refused> {
     let policy = target.policy.clone().of_declared();
@@ -527,21 +568,37 @@ fn protobuf_plan(
     plan.map(Plan::Protobuf)
 }
 
-fn plain(value: &[u8], column: Option<&mut Column>) -> Outcome {
-    match column.map(|column| &mut column.data) {
-        Some(Data::Binary(column)) => column.push(value),
-        Some(Data::Text(column)) => match std::str::from_utf8(value) {
+fn hidden(rule: Rule<'_>, natural: &DataType, target: &DataType) -> Result<Hidden, Refusal> {
+    match rule {
+        Rule::Free | Rule::Hidden | Rule::Left => Ok(Hidden::Not),
+        Rule::Hashed(hasher) => Masked::new(natural, hasher).map(Hidden::Masked),
+        Rule::Redacted => Ok(Hidden::Redacted(Stand::of(Some(natural), target))),
+        Rule::Chosen(_) => Err(Refusal::new(format!(
+            "is {natural}, of which `columns` names a member"
+        ))),
+    }
+}
+
+fn plain(value: &[u8], column: &mut Column) -> Outcome {
+    match &mut column.data {
+        Data::Binary(column) => column.push(value),
+        Data::Text(column) => match std::str::from_utf8(value) {
             Ok(_) => column.push(value),
             Err(error) => Err(Fault::new(
                 Code::InvalidUtf8,
                 format!("the text is not UTF-8: {error}"),
             )),
         },
-        _ => Err(Fault::new(
-            Code::TypeMismatch,
-            "the column of plain values has another type (a bug of Lakeward)",
-        )),
+        _ => Err(uneven()),
     }
+}
+
+#[cold]
+fn uneven() -> Box<Fault> {
+    Fault::new(
+        Code::TypeMismatch,
+        "the column of plain values has another type (a bug of Lakeward)",
+    )
 }
 
 /// Splits the registry's frame: a zero byte, the schema id, the value.

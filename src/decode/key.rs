@@ -39,7 +39,7 @@ impl KeyDecoder {
             schema: Arc::new(schema),
             kafka: Vec::new(),
             is_single,
-            policy: Policy::of(table),
+            policy: Policy::of_keys(table),
             timestamps: table.timestamps,
         };
         let format = Format::new(&key.source, &target, registry, &table.name)?;

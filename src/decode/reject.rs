@@ -188,6 +188,49 @@ impl Code {
             Code::InvalidBinary => "text that is not base64 where bytes are expected",
         }
     }
+
+    /// Whether its messages show parts of the record.
+    fn shows_values(self) -> bool {
+        match self {
+            Code::EmptyPayload
+            | Code::Tombstone
+            | Code::UnknownSchemaId
+            | Code::UnusableSchema
+            | Code::TooLarge
+            | Code::Truncated
+            | Code::MissingField
+            | Code::Depth
+            | Code::UnknownField
+            | Code::NullNotAllowed => false,
+            Code::BadMagic
+            | Code::TrailingBytes
+            | Code::InvalidUtf8
+            | Code::InvalidEncoding
+            | Code::LengthOutOfRange
+            | Code::UnionIndex
+            | Code::EnumIndex
+            | Code::MessageIndex
+            | Code::MalformedJson
+            | Code::DuplicateField
+            | Code::TypeMismatch
+            | Code::OutOfRange
+            | Code::DecimalOverflow
+            | Code::InvalidNumber
+            | Code::InvalidTimestamp
+            | Code::TimestampWithoutZone
+            | Code::InvalidDate
+            | Code::InvalidTime
+            | Code::InvalidBinary => true,
+        }
+    }
+}
+
+/// How much of a record may be in the words about its reject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    Whole,
+    /// Nothing that may be a value or a map's key: the table hides some.
+    WithoutValues,
 }
 
 /// The result of a decoding step; boxed, so that the good path moves one word.
@@ -197,7 +240,7 @@ pub(crate) type Outcome<T = ()> = Result<T, Box<Fault>>;
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) code: Code,
-    pub(crate) message: String,
+    message: String,
     /// A column has no room left; the record may fit after the rows so far are taken.
     pub(crate) is_full: bool,
     /// The writer schema has what the table's columns cannot hold (`evolution.on_incompatible`).
@@ -264,15 +307,30 @@ impl Fault {
         self
     }
 
+    /// What is wrong, in words.
+    pub(crate) fn message(&self, words: Words) -> &str {
+        let is_of_schema = self.is_incompatible || !self.code.shows_values();
+        if words == Words::Whole || is_of_schema {
+            return &self.message;
+        }
+        self.code.meaning()
+    }
+
     /// The place in the record, such as `items[2].price`; empty for the record itself.
-    pub(crate) fn path(&self) -> String {
+    pub(crate) fn path(&self, words: Words) -> String {
         let mut path = String::new();
         for segment in self.segments.iter().rev() {
             // Writing to a `String` cannot fail.
             let _infallible = match segment {
+                // A path of a rescued field, with the keys of maps on its way.
+                Segment::Field(name) if words == Words::WithoutValues && name.contains('[') => {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    write!(path, "{dot}{}[*]", name.split('[').next().unwrap_or(""))
+                }
                 Segment::Field(name) if path.is_empty() => write!(path, "{name}"),
                 Segment::Field(name) => write!(path, ".{name}"),
                 Segment::Index(index) => write!(path, "[{index}]"),
+                Segment::Key(_) if words == Words::WithoutValues => write!(path, "[*]"),
                 Segment::Key(key) => write!(path, "[{key:?}]"),
             };
         }
@@ -329,11 +387,11 @@ mod tests {
             .in_field("price")
             .at_index(2)
             .in_field("items");
-        assert_eq!(fault.path(), "items[2].price");
+        assert_eq!(fault.path(Words::Whole), "items[2].price");
         let fault = Fault::new(Code::TypeMismatch, "")
             .at_key(b"a b")
             .in_field("attributes");
-        assert_eq!(fault.path(), "attributes[\"a b\"]");
+        assert_eq!(fault.path(Words::Whole), "attributes[\"a b\"]");
     }
 
     #[test]

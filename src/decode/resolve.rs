@@ -4,12 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use protox::prost_reflect::MessageDescriptor;
 
 use super::columns;
+use super::format::{self, Target};
 use super::json::compile::RESCUED;
 use super::protobuf::Schema as ProtobufSchema;
 use super::registry::Registry;
+use super::rules::{Rule, Rules};
 use super::types::json::{self, Shape};
 use super::types::json_schema::{self, Document};
 use super::types::{Refusal, Root, avro, count, ddl, field, names, protobuf};
@@ -17,7 +20,7 @@ use super::written::WriterSchema;
 use super::{Error, types};
 use crate::config::settings::{JsonSchemaSource, Table, Timestamps, UnknownFields, Value};
 use crate::decode::avro::fingerprint;
-use crate::decode::avro::schema::Schema;
+use crate::decode::avro::schema::Schema as AvroSchema;
 
 /// The column of values that have no fields.
 const PLAIN: &str = "value";
@@ -35,6 +38,8 @@ pub struct Resolved {
 #[derive(Debug, Clone)]
 pub(super) struct ResolvedKey {
     root: Root,
+    /// The type of their column.
+    data_type: DataType,
     pub(super) source: Source,
 }
 
@@ -44,15 +49,22 @@ pub(super) enum Source {
     /// Each record names its writer schema.
     Framed(Framing),
     /// Every record has this writer schema.
-    Avro(Arc<Schema>),
+    Avro(Arc<AvroSchema>),
     /// The same, with the fingerprint that precedes each record.
-    SingleObject(Arc<Schema>, u64),
+    SingleObject(Arc<AvroSchema>, u64),
     /// A declared shape.
     Json(Shape, UnknownFields),
     /// Every record is the message of this name.
     Protobuf(Arc<ProtobufSchema>, String),
-    /// The bytes or text as they are, in the column of this name.
-    Plain(String),
+    /// The bytes or text as they are.
+    Plain(PlainColumn),
+}
+
+/// The column of values that have no fields, before it is masked.
+#[derive(Debug, Clone)]
+pub(super) struct PlainColumn {
+    pub(super) name: String,
+    pub(super) data_type: DataType,
 }
 
 /// What stands behind the registry's frame.
@@ -84,7 +96,7 @@ impl Resolved {
 
     /// The type of the key's column, where keys are decoded.
     pub(super) fn key_type(&self) -> Option<DataType> {
-        self.key.as_ref().map(|key| key.root.data_type())
+        self.key.as_ref().map(|key| key.data_type.clone())
     }
 }
 
@@ -97,32 +109,81 @@ impl ResolvedKey {
 /// Resolves the columns of `table`; asks the registry or reads a file where the settings say so.
 pub fn resolve(table: &Table, registry: Option<&Arc<Registry>>) -> Result<Resolved, Error> {
     let asker = Asker { table, registry };
-    let key = match &table.key {
+    let key_rules = Rules::of_keys(table);
+    let key_value = match &table.key {
+        // What is masked needs a decoder, even if it is no more than bytes.
+        None if !key_rules.are_none() => Some(&Value::Raw),
+        key => key.as_ref(),
+    };
+    let key = match key_value {
         Some(key) => {
-            let (origin, found) = asker.ask(key, OtherTypes::Rejected)?;
-            let checked = found.and_then(|(root, source)| {
-                if let Root::Record(fields) = &root {
-                    names::check(fields)?;
-                }
-                Ok(ResolvedKey { root, source })
-            });
+            let asked = asker.ask(key, OtherTypes::Rejected)?;
+            let checked = asked
+                .found
+                .and_then(|(root, source)| resolved_key(root, source, &key_rules));
             Some(checked.map_err(|refusal| {
-                Error::schema(&table.name, &format!("{origin} (key)"), refusal)
+                Error::schema(&table.name, &format!("{} (key)", asked.origin), refusal)
             })?)
         }
         None => None,
     };
-    let (origin, found) = asker.ask(&table.value, OtherTypes::Skipped)?;
-    let checked = found.and_then(|(root, source)| {
+    let asked = asker.ask(&table.value, OtherTypes::Skipped)?;
+    let rules = Rules::of_values(table);
+    let checked = asked.found.and_then(|(root, source)| {
+        let natural = value_fields(root, &table.value)?;
+        let is_open = matches!(
+            table.value,
+            Value::Json { .. } | Value::JsonConfluent { .. }
+        );
+        rules.check(&natural, is_open)?;
         let resolved = Resolved {
-            fields: value_fields(root, &table.value)?,
+            fields: rules.apply(&natural)?,
             source,
             key,
         };
         check(&resolved, table)?;
+        if !rules.are_none() {
+            let latest = asked.latest.as_ref().unwrap_or(&resolved.source);
+            try_out(latest, &resolved, table)?;
+        }
         Ok(resolved)
     });
-    checked.map_err(|refusal| Error::schema(&table.name, &origin, refusal))
+    checked.map_err(|refusal| Error::schema(&table.name, &asked.origin, refusal))
+}
+
+fn resolved_key(root: Root, source: Source, rules: &Rules) -> Result<ResolvedKey, Refusal> {
+    if let Root::Record(fields) = &root {
+        names::check(fields)?;
+        rules.check(fields, false)?;
+    }
+    let left =
+        || Refusal::new("`columns` leaves nothing of the key: leave it out of metadata.include");
+    let data_type = rules
+        .root()
+        .data_type(&root.data_type())?
+        .ok_or_else(left)?;
+    let root = match (root, &data_type) {
+        (Root::Record(_), DataType::Struct(fields)) if !matches!(rules.root(), Rule::Redacted) => {
+            Root::Record(fields.clone())
+        }
+        (_, data_type) => Root::Single(data_type.clone()),
+    };
+    Ok(ResolvedKey {
+        root,
+        data_type,
+        source,
+    })
+}
+
+/// Refuses rules that no record of the schema could follow.
+fn try_out(source: &Source, resolved: &Resolved, table: &Table) -> Result<(), Refusal> {
+    let schema = Arc::new(Schema::new(resolved.columns(table)));
+    let target =
+        Target::new(resolved, table, schema).map_err(|error| Refusal::new(error.to_string()))?;
+    format::try_out(source, &target).map_err(|refused| Refusal {
+        path: refused.path,
+        reason: refused.message,
+    })
 }
 
 /// The columns that values become.
@@ -177,41 +238,26 @@ struct Asker<'a> {
 }
 
 /// Where a schema comes from, and what it says.
-type Found = (String, Result<(Root, Source), Refusal>);
+struct Asked {
+    origin: String,
+    found: Result<(Root, Source), Refusal>,
+    /// The schema itself, where records name theirs.
+    latest: Option<Source>,
+}
 
 impl Asker<'_> {
     /// What a schema says; `others` is what becomes of values of another type than one that is named.
-    fn ask(&self, value: &Value, others: OtherTypes) -> Result<Found, Error> {
-        let found = match value {
+    fn ask(&self, value: &Value, others: OtherTypes) -> Result<Asked, Error> {
+        let (origin, found) = match value {
             Value::AvroConfluent { subject, record } => {
-                let latest = self.latest(subject)?;
-                let timestamps = self.table.timestamps;
-                let found = latest.schema.avro().and_then(|schema| {
-                    check_record(schema, record.as_deref())?;
-                    avro::root(&schema.with(timestamps))
-                });
-                let source = Source::Framed(Framing::Avro(record.clone()));
-                (latest.origin, found.map(|root| (root, source)))
+                return self.framed_avro(subject, record.as_deref());
             }
             Value::JsonConfluent {
                 subject,
                 unknown_fields,
-            } => {
-                let latest = self.latest(subject)?;
-                let shape = latest.schema.json().and_then(|document| document.shape());
-                let source = Source::Framed(Framing::Json(*unknown_fields));
-                let found = shape.and_then(|shape| Ok((json::root(&shape)?, source)));
-                (latest.origin, found)
-            }
+            } => return self.framed_json(subject, *unknown_fields),
             Value::ProtobufConfluent { subject, message } => {
-                let latest = self.latest(subject)?;
-                let found = latest.schema.protobuf().and_then(|schema| {
-                    let others = message.as_ref().map_or(OtherTypes::Rejected, |_| others);
-                    let message = schema.message(message.as_deref())?;
-                    let framing = Framing::Protobuf(message.full_name().to_owned(), others);
-                    Ok((protobuf::root(&message)?, Source::Framed(framing)))
-                });
-                (latest.origin, found)
+                return self.framed_protobuf(subject, message.as_deref(), others);
             }
             Value::AvroFile { file } => {
                 let found = avro_file(&self.read(file)?, self.table.timestamps);
@@ -251,7 +297,65 @@ impl Asker<'_> {
             Value::Raw => ("format raw".to_owned(), plain(DataType::Binary)),
             Value::Text => ("format string".to_owned(), plain(DataType::Utf8)),
         };
-        Ok(found)
+        Ok(Asked {
+            origin,
+            found,
+            latest: None,
+        })
+    }
+
+    fn framed_avro(&self, subject: &str, record: Option<&str>) -> Result<Asked, Error> {
+        let latest = self.latest(subject)?;
+        let schema = latest.schema.avro();
+        let schema = schema.map(|schema| Arc::new(schema.with(self.table.timestamps)));
+        Ok(Asked {
+            origin: latest.origin,
+            latest: schema.as_ref().ok().map(Arc::clone).map(Source::Avro),
+            found: schema.and_then(|schema| {
+                check_record(&schema, record)?;
+                let framing = Framing::Avro(record.map(str::to_owned));
+                Ok((avro::root(&schema)?, Source::Framed(framing)))
+            }),
+        })
+    }
+
+    fn framed_json(&self, subject: &str, unknown_fields: UnknownFields) -> Result<Asked, Error> {
+        let latest = self.latest(subject)?;
+        let shape = latest.schema.json().and_then(|document| document.shape());
+        let declared = |shape: &Shape| Source::Json(shape.clone(), unknown_fields);
+        Ok(Asked {
+            origin: latest.origin,
+            latest: shape.as_ref().ok().map(declared),
+            found: shape.and_then(|shape| {
+                let source = Source::Framed(Framing::Json(unknown_fields));
+                Ok((json::root(&shape)?, source))
+            }),
+        })
+    }
+
+    fn framed_protobuf(
+        &self,
+        subject: &str,
+        message: Option<&str>,
+        others: OtherTypes,
+    ) -> Result<Asked, Error> {
+        let others = message.map_or(OtherTypes::Rejected, |_| others);
+        let latest = self.latest(subject)?;
+        let found = latest.schema.protobuf().and_then(|schema| {
+            let message = schema.message(message)?;
+            Ok((Arc::clone(schema), message))
+        });
+        let declared = |(schema, message): &(Arc<ProtobufSchema>, MessageDescriptor)| {
+            Source::Protobuf(Arc::clone(schema), message.full_name().to_owned())
+        };
+        Ok(Asked {
+            origin: latest.origin,
+            latest: found.as_ref().ok().map(declared),
+            found: found.and_then(|(_, message)| {
+                let framing = Framing::Protobuf(message.full_name().to_owned(), others);
+                Ok((protobuf::root(&message)?, Source::Framed(framing)))
+            }),
+        })
     }
 
     fn latest(&self, subject: &str) -> Result<LatestSchema, Error> {
@@ -283,7 +387,7 @@ struct LatestSchema {
 }
 
 /// A table that takes one type must have its columns from that type.
-fn check_record(schema: &Schema, wanted: Option<&str>) -> Result<(), Refusal> {
+fn check_record(schema: &AvroSchema, wanted: Option<&str>) -> Result<(), Refusal> {
     let Some(wanted) = wanted else {
         return Ok(());
     };
@@ -299,7 +403,7 @@ fn check_record(schema: &Schema, wanted: Option<&str>) -> Result<(), Refusal> {
 }
 
 fn avro_file(text: &str, timestamps: Timestamps) -> Result<(Root, Source), Refusal> {
-    let schema = Schema::parse(text, &[])
+    let schema = AvroSchema::parse(text, &[])
         .map_err(Refusal::new)?
         .with(timestamps);
     Ok((avro::root(&schema)?, Source::Avro(Arc::new(schema))))
@@ -318,7 +422,7 @@ fn protobuf_file(text: &str, file: &Path, message: &str) -> Result<(Root, Source
 }
 
 fn single_object(text: &str, timestamps: Timestamps) -> Result<(Root, Source), Refusal> {
-    let schema = Schema::parse(text, &[])
+    let schema = AvroSchema::parse(text, &[])
         .map_err(Refusal::new)?
         .with(timestamps);
     let fingerprint = fingerprint::of(text).map_err(Refusal::new)?;
@@ -331,7 +435,11 @@ fn declared(shape: Shape, unknown_fields: UnknownFields) -> Result<(Root, Source
 }
 
 fn plain(data_type: DataType) -> Result<(Root, Source), Refusal> {
-    Ok((Root::Single(data_type), Source::Plain(PLAIN.to_owned())))
+    let column = PlainColumn {
+        name: PLAIN.to_owned(),
+        data_type: data_type.clone(),
+    };
+    Ok((Root::Single(data_type), Source::Plain(column)))
 }
 
 /// Names that no table can have, collisions with the Kafka columns, and too many columns.

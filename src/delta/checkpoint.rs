@@ -65,6 +65,11 @@ pub(crate) fn unreadable(
     let ParquetError::External(source) = error else {
         return store.damaged(version, format!("checkpoint {}: {error}", file.path));
     };
+    let not_found = source.downcast_ref::<object_store::Error>();
+    if matches!(not_found, Some(object_store::Error::NotFound { .. })) {
+        // Listed and gone: a clean-up is at work, and another checkpoint stands in its place.
+        return store.damaged(version, format!("the checkpoint {} is gone", file.path));
+    }
     store.failed(format!("read {}", file.path), source)
 }
 

@@ -15,6 +15,17 @@ use crate::delta::open::TableStore;
 /// Where what is not proven yet lies: readers of Delta pass over names with an underscore, and it is outside of the log.
 pub(crate) const STAGING: &str = "_lakeward_staging";
 
+/// What holds a checkpoint up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// A replay of the log without it says the same.
+    Replayed,
+    /// It can be read, and nothing is left below it that a version could be read from: a clean-up ended there, or was cut short.
+    NothingBelow,
+    /// It is not there any more: another clean-up has gone past it.
+    Gone,
+}
+
 impl TableStore {
     /// The version that `_last_checkpoint` names.
     pub async fn newest_checkpoint(&self) -> Result<Option<u64>, Error> {
@@ -119,26 +130,62 @@ impl TableStore {
             .map_err(|error| self.failed("move _last_checkpoint", error))
     }
 
-    /// Proves a checkpoint that anyone wrote by replaying the log up to it without it.
-    pub async fn verify_checkpoint(&self, version: u64) -> Result<(), Error> {
-        let listing = log::list(self, 0).await?;
-        let Some(all) = listing.checkpoints.get(&version) else {
-            return Err(self.damaged(version, "its checkpoint is not there"));
-        };
+    /// Proves a checkpoint that anyone wrote by replaying the log up to it without it. Another clean-up at work below it is told from damage.
+    pub async fn verify_checkpoint(&self, version: u64) -> Result<Proof, Error> {
         let extent = Extent {
             through: Some(version),
             checkpoint_below: Some(version),
         };
-        let list = FileList::load(self, extent).await?;
+        let replayed = match FileList::load(self, extent).await {
+            Ok(list) => Some(list),
+            Err(error @ Error::Corrupt { .. }) => {
+                if self.has_base_below(version).await? {
+                    return Err(error);
+                }
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let listing = log::list(self, version).await?;
+        let Some(all) = listing.checkpoints.get(&version) else {
+            return Ok(Proof::Gone);
+        };
         for files in all {
-            let read = FileList::of_checkpoint(self, version, files).await?;
-            if let Some(reason) = read.difference(&list) {
+            let read = match FileList::of_checkpoint(self, version, files).await {
+                Ok(read) => read,
+                Err(error) if self.is_gone(files).await? => {
+                    tracing::debug!(table = %self.url(), version, %error, "a checkpoint was cleaned up while it was read");
+                    return Ok(Proof::Gone);
+                }
+                Err(error) => return Err(error),
+            };
+            let difference = replayed.as_ref().and_then(|list| read.difference(list));
+            if let Some(reason) = difference {
                 return Err(self.damaged(
                     version,
                     format!("its checkpoint is not what the log says ({reason})"),
                 ));
             }
         }
-        Ok(())
+        Ok(match replayed {
+            Some(_) => Proof::Replayed,
+            None => Proof::NothingBelow,
+        })
+    }
+
+    /// Whether anything is left from which a version below could be read.
+    async fn has_base_below(&self, version: u64) -> Result<bool, Error> {
+        let listing = log::list(self, 0).await?;
+        let mut older = listing.checkpoints.range(..version);
+        Ok(listing.entries.contains(&0) || older.next().is_some())
+    }
+
+    async fn is_gone(&self, files: &CheckpointFiles) -> Result<bool, Error> {
+        for file in &files.parts {
+            if log::look(self, &file.path).await?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

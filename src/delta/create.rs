@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use deltalake::kernel::{ArrayType, DataType, MapType, StructField, StructType};
 use deltalake::logstore::CommitOrBytes;
@@ -16,7 +17,7 @@ use crate::delta::error::Error;
 use crate::delta::open::TableStore;
 use crate::delta::sources::{self, Sources, TopicStart, app_id};
 use crate::delta::table::{Creation, Table};
-use crate::delta::{features, schema};
+use crate::delta::{Support, features, schema};
 use crate::model::offset::Incarnation;
 
 /// The property that records the version of the type mapping.
@@ -60,6 +61,14 @@ impl Table {
             }
             clock.sleep(PAUSE).await;
         }
+    }
+}
+
+impl Support {
+    /// Of a table that is made with these columns.
+    pub fn of_new(columns: &Schema) -> Result<Support, String> {
+        let columns = schema::from_arrow(columns)?;
+        Ok(Support::of(&lowest_protocol(&columns)))
     }
 }
 

@@ -124,6 +124,34 @@ const REFUSED: [(&str, &str); 18] = [
 /// The property that lets clean-up drop txns, whether they carry a time or not.
 const FORGETS_TXNS: &str = "delta.setTransactionRetentionDuration";
 
+/// What readers and writers of a table must support.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Support {
+    /// The protocol version of readers.
+    pub reader_version: i32,
+    /// The protocol version of writers.
+    pub writer_version: i32,
+    /// The features that the protocol lists, for either.
+    pub features: Vec<String>,
+}
+
+impl Support {
+    pub(crate) fn of(protocol: &Protocol) -> Support {
+        let listed = [&protocol.writer_features, &protocol.reader_features];
+        let mut features: Vec<String> = Vec::new();
+        for feature in listed.into_iter().flatten().flatten() {
+            if !features.contains(feature) {
+                features.push(feature.clone());
+            }
+        }
+        Support {
+            reader_version: protocol.min_reader_version,
+            writer_version: protocol.min_writer_version,
+            features,
+        }
+    }
+}
+
 /// The protocol that a table needs for a schema that has grown, where it is another than it has.
 pub(crate) fn needed(has: &Protocol, schema: &StructType) -> Result<Option<Protocol>, String> {
     let features = |features: &Option<Vec<String>>| features.clone().unwrap_or_default();

@@ -31,7 +31,9 @@ mod table;
 mod tests;
 mod watermark;
 
+pub use checkpoint_writer::Proof;
 pub use error::Error;
+pub use features::Support;
 pub use files::{Extent, FileList, LiveFile, PartitionValues};
 pub use log::{LogFile, LogObject};
 pub use mend::{LIFTED, Mend, Mending};

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::kernel::StructType;
 
 use crate::clock::Clock;
 use crate::delta::error::Error;
+use crate::delta::evolve;
+use crate::delta::features::{self, Support};
 use crate::delta::open::TableStore;
 use crate::delta::replay;
 use crate::delta::sources::{Sources, app_id, parse_app_id};
@@ -154,6 +156,22 @@ impl Table {
         self.state
             .watermark
             .valid_through_ms(app_ids.iter().map(String::as_str))
+    }
+
+    /// What its readers and writers must support once it has these columns too.
+    pub fn support_with(&self, columns: &Schema) -> Result<Support, String> {
+        let protocol = match evolve::grown(self.delta_schema(), columns)? {
+            Some(grown) => features::needed(&self.state.protocol, &grown)?,
+            None => None,
+        };
+        Ok(Support::of(
+            protocol.as_ref().unwrap_or(&self.state.protocol),
+        ))
+    }
+
+    /// What its readers and writers must support.
+    pub fn support(&self) -> Support {
+        Support::of(&self.state.protocol)
     }
 
     /// Its Delta schema.

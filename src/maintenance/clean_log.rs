@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::delta::{FileList, LogFile, LogObject, Publisher, Table, TableStore};
+use crate::delta::{FileList, LogFile, LogObject, Proof, Publisher, Table, TableStore};
 use crate::maintenance::error::Error;
 use crate::maintenance::store_clock;
 
@@ -55,8 +55,16 @@ pub async fn clean_log(
     if is_dry_run {
         return Ok(cleaned);
     }
-    // Below it, nothing can replace it any more: it must say exactly what the entries say.
-    store.verify_checkpoint(boundary).await?;
+    // Below it, nothing can replace it any more: it must say exactly what the entries say. Where nothing below can be read, what is left of it is of no use.
+    match store.verify_checkpoint(boundary).await? {
+        Proof::Replayed | Proof::NothingBelow => {}
+        Proof::Gone => {
+            return Ok(Cleaned {
+                kept_because: Some("another maintainer is cleaning it up".to_owned()),
+                ..Cleaned::default()
+            });
+        }
+    }
     for object in expired {
         store_clock::delete(store, &object.path).await?;
     }

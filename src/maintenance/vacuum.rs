@@ -9,6 +9,7 @@ use object_store::path::Path;
 
 use crate::clock::Clock;
 use crate::delta::{Extent, FileList, LogFile, Publisher, Table, TableStore};
+use crate::error::Kind;
 use crate::maintenance::error::Error;
 use crate::maintenance::pace::Pace;
 use crate::maintenance::store_clock::{self, STAGING};
@@ -131,8 +132,7 @@ impl Sweep<'_> {
             .max(tombstones_kept(&promised).unwrap_or_default());
         let cutoff_ms = cutoff_ms(older_than);
         let mut files = if older_than > tombstones_kept(&promised).unwrap_or(TOMBSTONES_KEPT) {
-            // Checkpoints have dropped tombstones that still count: an older one, and the entries since, have them.
-            FileList::load(store, before(store, cutoff_ms).await?).await?
+            with_old_tombstones(store, cutoff_ms).await?
         } else {
             promised
         };
@@ -251,6 +251,24 @@ pub(super) fn interval(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_secs(number.checked_mul(unit_s)?))
+}
+
+/// The file list with every tombstone since the cutoff. Newer checkpoints have dropped some that still count: an older one, and the entries since, have them.
+async fn with_old_tombstones(store: &TableStore, cutoff_ms: i64) -> Result<FileList, Error> {
+    let mut extent = before(store, cutoff_ms).await?;
+    loop {
+        match FileList::load(store, extent).await {
+            // A clean-up may have taken that checkpoint away since; each turn begins later, so this ends.
+            Err(error) if error.kind() == Kind::Corrupt => {
+                let later = before(store, cutoff_ms).await?;
+                if later.checkpoint_below <= extent.checkpoint_below {
+                    return Err(error.into());
+                }
+                extent = later;
+            }
+            result => return Ok(result?),
+        }
+    }
 }
 
 /// The newest checkpoint that is older than the cutoff: everything taken out since is told by entries.

@@ -10,6 +10,7 @@ mod logging;
 mod maintain;
 mod offsets;
 mod output;
+mod plan;
 mod progress;
 mod reference;
 mod run;
@@ -27,7 +28,7 @@ use clap::Parser as _;
 
 use crate::clock::Clock;
 use crate::ops::cli::{Cli, Command, Dlq, Offsets};
-use crate::ops::exit::{Failure, Outcome};
+use crate::ops::exit::Outcome;
 use crate::ops::logging::Default;
 use crate::ops::waiting::Patience;
 
@@ -46,9 +47,6 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
-    if let Some(refusal) = cli.command.refusal() {
-        return Err(refusal);
-    }
     let default = if cli.command.is_resident() {
         Default::Lifecycle
     } else {
@@ -69,6 +67,6 @@ fn dispatch(cli: Cli, clock: &Clock) -> Outcome {
         Command::Reference(request) => reference::print(request.page),
         Command::Offsets(Offsets::Set(request)) => way_out::set_offset(&request, &patience),
         Command::Resume(request) => way_out::resume(&request, &patience),
-        Command::Plan(_) => Err(Failure::bug("a command that does not exist was accepted")),
+        Command::Plan(request) => plan::plan(&request, &patience),
     }
 }

@@ -14,6 +14,7 @@ mod maintain;
 mod obey;
 mod orders;
 mod plan;
+mod preview;
 mod replay;
 mod revoke;
 mod run;
@@ -27,6 +28,7 @@ mod way_out;
 
 pub use error::Error;
 pub use orders::{Answer, Order, Orders};
+pub use preview::{Begin, BegunBy, Preview, Sample, preview};
 pub use replay::{Replayed, replay};
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;

@@ -245,7 +245,10 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
 }
 
 /// The table that the config makes where there is none.
-fn lay_out(settings: &settings::Table, resolved: &Resolved) -> Result<Creation, writer::Error> {
+pub(super) fn lay_out(
+    settings: &settings::Table,
+    resolved: &Resolved,
+) -> Result<Creation, writer::Error> {
     let mut fields = resolved.columns(settings);
     fields.extend(writer::placement::derived_fields(
         &settings.partition_by,
@@ -264,7 +267,7 @@ fn lay_out(settings: &settings::Table, resolved: &Resolved) -> Result<Creation, 
 }
 
 /// The columns to begin with, which the table must have, or may be given.
-fn fitting(
+pub(super) fn fitting(
     outside: &Outside,
     settings: &settings::Table,
     resolved: &Resolved,
@@ -299,15 +302,15 @@ fn fitting(
 }
 
 /// What Kafka and the registry say about a table's topics.
-struct Asked {
-    resolved: Resolved,
-    topic_partitions: Vec<TopicPartition>,
+pub(super) struct Asked {
+    pub(super) resolved: Resolved,
+    pub(super) topic_partitions: Vec<TopicPartition>,
     /// Who the topics were before anything else was asked about them.
-    identities: BTreeMap<String, TopicIdentity>,
+    pub(super) identities: BTreeMap<String, TopicIdentity>,
 }
 
 impl Asked {
-    async fn ask(outside: &Outside, settings: &settings::Table) -> Result<Asked, Error> {
+    pub(super) async fn ask(outside: &Outside, settings: &settings::Table) -> Result<Asked, Error> {
         let (outside, settings) = (outside.clone(), settings.clone());
         blocking(move || {
             let identities = outside.lookup.identities(&settings.topics)?;
@@ -333,7 +336,7 @@ impl Asked {
 
     /// Where topics that `table` does not know begin (all of them where there is none): new topics by `start`, new topic partitions of known ones at their log's
     /// start.
-    async fn starts(
+    pub(super) async fn starts(
         &self,
         outside: &Outside,
         settings: &settings::Table,

@@ -135,7 +135,7 @@ impl Schemas {
 }
 
 /// Wished columns with the types that the table already has for them: another instance, or another engine, was first.
-fn as_in_table(wished: &Fields, table: &Fields) -> Result<Fields, String> {
+pub(super) fn as_in_table(wished: &Fields, table: &Fields) -> Result<Fields, String> {
     let as_found = |field: &FieldRef| -> Result<FieldRef, String> {
         let same = table.iter().find(|other| other.name() == field.name());
         if let Some(same) = same {

@@ -2,6 +2,7 @@
 //! joins a group or reports an offset.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 
 use crate::clock::Clock;
 use crate::config::settings::Kafka;
 use crate::model::offset::{Span, TopicPartition};
+use crate::model::record::{Coordinates as At, Records, TimestampType};
 use crate::source::client::base_config;
 use crate::source::error::{Error, words};
 
@@ -23,6 +25,8 @@ use crate::source::error::{Error, words};
 const POLL: Duration = Duration::from_millis(100);
 /// What may lie in librdkafka's queue before the reason of a failure.
 const EVENTS_MAX: usize = 64;
+/// The bytes of a sample after which it takes no further record.
+const SAMPLE_BYTES_MAX: usize = 64 << 20;
 /// Fetched and not yet looked at.
 const QUEUE_KBYTES: &str = "16384";
 
@@ -118,6 +122,25 @@ impl Coordinates {
         })
     }
 
+    /// The first records in `span`, at most so many, with all their bytes; fewer where they are large.
+    pub fn sample(
+        &self,
+        of: &TopicPartition,
+        span: Span,
+        records_max: usize,
+    ) -> Result<Records, Error> {
+        let mut records = Records::default();
+        self.read(of, span, &mut |message| {
+            push(&mut records, message);
+            if records.len() < records_max && records.payload_bytes() < SAMPLE_BYTES_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(records)
+    }
+
     /// Hands out the offset of each record in `span`, ascending; markers, aborted records and what a compacted topic dropped have none.
     pub fn records(
         &self,
@@ -125,6 +148,13 @@ impl Coordinates {
         span: Span,
         each: &mut dyn FnMut(i64),
     ) -> Result<(), Error> {
+        self.read(of, span, &mut |message| {
+            each(message.offset());
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn read(&self, of: &TopicPartition, span: Span, each: &mut Each<'_>) -> Result<(), Error> {
         let doing = format!("reading {of}");
         let mut assignment = TopicPartitionList::new();
         let assigned = assignment
@@ -143,7 +173,7 @@ impl Coordinates {
         &self,
         of: &TopicPartition,
         span: Span,
-        each: &mut dyn FnMut(i64),
+        each: &mut Each<'_>,
     ) -> Result<(), Error> {
         let doing = format!("reading {of}");
         let mut heard = self.clock.now();
@@ -152,8 +182,8 @@ impl Coordinates {
                 Some(Ok(message)) if message.offset() >= span.end() => return Ok(()),
                 Some(Ok(message)) => {
                     heard = self.clock.now();
-                    each(message.offset());
-                    if message.offset() + 1 == span.end() {
+                    let goes_on = each(&message).is_continue();
+                    if !goes_on || message.offset() + 1 == span.end() {
                         return Ok(());
                     }
                 }
@@ -194,6 +224,26 @@ impl Coordinates {
             .and_then(|mut last| last.take());
         last.map_or_else(|| words(error), |last| format!("{} ({last})", words(error)))
     }
+}
+
+/// What hears of each record, and says whether more are wanted.
+type Each<'a> = dyn FnMut(&BorrowedMessage<'_>) -> ControlFlow<()> + 'a;
+
+fn push(records: &mut Records, message: &BorrowedMessage<'_>) {
+    let (timestamp_type, timestamp_ms) = match message.timestamp() {
+        Timestamp::NotAvailable => (TimestampType::None, None),
+        Timestamp::CreateTime(ms) => (TimestampType::CreateTime, Some(ms)),
+        Timestamp::LogAppendTime(ms) => (TimestampType::LogAppendTime, Some(ms)),
+    };
+    let at = At {
+        offset: message.offset(),
+        timestamp_ms,
+        timestamp_type,
+        leader_epoch: None,
+    };
+    let headers = message.headers().into_iter().flat_map(|it| it.iter());
+    let headers = headers.map(|header| (header.key, header.value));
+    records.push(at, message.key(), message.payload(), headers);
 }
 
 /// Errors that waiting does not mend.

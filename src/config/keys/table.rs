@@ -258,18 +258,34 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("tables[].metadata.prefix", Kind::Text, Default::Value("_kafka_"), "What their names begin with; letters, digits and `_`."),
     Key::new("tables[].metadata.include", Kind::Choices(METADATA), Default::Value("[timestamp]"), "Further ones, in this order."),
     Key::new("tables[].columns", Kind::Section, Default::Implied("the defaults below"), "Which columns are kept and how."),
-    Key::new("tables[].columns.include", Kind::Later("list of columns"), Default::Value("[]"), "Keeps these columns only.")
-        .example("[id, amount]")
-        .not_yet("for json list the columns in `value.schema.ddl`, with `value.unknown_fields: ignore`"),
-    Key::new("tables[].columns.exclude", Kind::Later("list of columns"), Default::Value("[]"), "Leaves these columns out.")
-        .example("[customer.phone]")
-        .not_yet("for json list the columns in `value.schema.ddl`, with `value.unknown_fields: ignore`"),
-    Key::new("tables[].columns.mask", Kind::Later("mapping: column to `hmac_sha256` or `redact`"), Default::Value("{}"), "Hides values.")
-        .example("{ customer.email: hmac_sha256 }")
-        .not_yet("remove it, and mask before Kafka or in a view"),
-    Key::new("tables[].columns.mask_key", Kind::Later("text, secret"), Default::Absent, "The key of `hmac_sha256`.")
-        .example("\"${file:/run/secrets/mask}\"")
-        .not_yet("remove it, and mask before Kafka or in a view"),
+    Key::new(
+        "tables[].columns.include",
+        Kind::Texts,
+        Default::Value("[]"),
+        "Keeps these columns only, and what lies in them; whatever a record has beside them stays out, new fields too. A path leads into structs, the items of lists and the values of maps, as in `customer.email` or `items.price`; names that hold more than letters, digits and `_` stand in back quotes. `_rescued` can be one of them.",
+    )
+    .example("[id, amount, customer]"),
+    Key::new(
+        "tables[].columns.exclude",
+        Kind::Texts,
+        Default::Value("[]"),
+        "Leaves these columns out, by paths as in `include`: their values are passed over unread, and are not rescued either.",
+    )
+    .example("[customer.phone]"),
+    Key::new(
+        "tables[].columns.mask",
+        Kind::Map,
+        Default::Value("{}"),
+        "Hides values, by paths as in `include`, or of the key's column such as `_kafka_key`: `hmac_sha256` puts the keyed hash in their place, as 64 hexadecimal digits, also of each item of a list and each value of a map; `redact` puts `[redacted]` in the place of a string and null in that of anything else. Null stays null.",
+    )
+    .example("{ customer.email: hmac_sha256 }"),
+    Key::new(
+        "tables[].columns.mask_key",
+        Kind::Secret,
+        Default::Absent,
+        "The key of `hmac_sha256`: the bytes of this text. With another one equal values no longer are.",
+    )
+    .example("\"${file:/run/secrets/mask}\""),
     Key::new("tables[].tombstones", Kind::Choice(TOMBSTONES), Default::Value("skip"), "What a record with a null value becomes."),
     Key::new("tables[].errors", Kind::Section, Default::Implied("the defaults below"), "What a record that cannot be decoded does."),
     Key::new("tables[].errors.mode", Kind::Choice(ERROR_MODES), Default::Value("dlq"), "What it does."),
@@ -283,8 +299,8 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "tables[].errors.raw",
         Kind::Choice(YES_OR_NO),
-        Default::Implied("true, or false where columns are excluded or masked"),
-        "For dlq: whether rejected records keep their keys, values and headers; what is not kept cannot be replayed.",
+        Default::Implied("true, or false where `columns` leaves out or masks any"),
+        "For dlq: whether rejected records keep their keys, values and headers; what is not kept cannot be replayed. `true` keeps them whole, with what `columns` hides from the table.",
     )
     .example("true"),
     Key::new("tables[].errors.suspend_above", Kind::Section, Default::Implied("the defaults below"), "For dlq and skip: the share of rejected records that suspends the table instead."),

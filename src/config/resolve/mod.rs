@@ -12,6 +12,8 @@ use crate::config::section::{Pair, Section, Text, Value};
 use crate::config::settings::{Config, Http, Limits, Secret};
 use crate::config::units;
 
+mod columns;
+
 mod kafka;
 
 mod registry;

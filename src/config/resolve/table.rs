@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::config::partition;
 use crate::config::problem::{Findings, one_of, suggestion};
 use crate::config::resolve::value::Key;
-use crate::config::resolve::{complain, properties, value};
+use crate::config::resolve::{columns, complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
-    Allow, ErrorMode, Errors, Evolution, Flush, Maintenance, Metadata, MetadataColumn, OnChange,
-    OnIncompatible, PartitionField, Start, SuspendAbove, Table, Tombstones,
+    Allow, Columns, ErrorMode, Errors, Evolution, Flush, Maintenance, Metadata, MetadataColumn,
+    OnChange, OnIncompatible, PartitionField, Start, SuspendAbove, Table, Tombstones,
 };
 
 /// What a table's values depend on outside of it.
@@ -32,6 +32,12 @@ pub(super) fn resolve(
     let partition_by = partition_by(section, findings);
     let key = value::key(section, topics.as_deref(), context, findings);
     let metadata = metadata(section, key.as_ref(), findings);
+    let columns = columns::resolve(
+        section,
+        metadata.as_ref(),
+        partition_by.as_deref(),
+        findings,
+    );
     let properties = properties::resolve(section, findings);
     let flush = flush(section);
     let start = start(section);
@@ -42,7 +48,7 @@ pub(super) fn resolve(
         Some("reject") => Some(Tombstones::Reject),
         _ => None,
     };
-    let errors = errors(section, name.as_deref(), findings);
+    let errors = errors(section, name.as_deref(), columns.as_ref(), findings);
     let evolution = evolution(section, findings);
     let on_change = |key: &str| match section.word(key) {
         Some("continue") => Some(OnChange::Continue),
@@ -66,6 +72,7 @@ pub(super) fn resolve(
         flush: flush?,
         partition_by: partition_by?,
         metadata: metadata?,
+        columns: columns?,
         tombstones: tombstones?,
         errors: errors?,
         evolution: evolution?,
@@ -240,13 +247,17 @@ fn maintenance(section: &Section) -> Option<Maintenance> {
     })
 }
 
-fn errors(section: &Section, name: Option<&str>, findings: &mut Findings) -> Option<Errors> {
+fn errors(
+    section: &Section,
+    name: Option<&str>,
+    columns: Option<&Columns>,
+    findings: &mut Findings,
+) -> Option<Errors> {
     let mode = match section.word("errors.mode")? {
         "dlq" => ErrorMode::Dlq,
         "skip" => ErrorMode::Skip,
         _ => ErrorMode::Suspend,
     };
-    let has_hidden = section.is_written("columns.exclude") || section.is_written("columns.mask");
     let raw = section.word("errors.raw");
     if raw.is_none() && section.is_written("errors.raw") {
         return None;
@@ -260,7 +271,10 @@ fn errors(section: &Section, name: Option<&str>, findings: &mut Findings) -> Opt
             |name| format!("{name}__dlq"),
             findings,
         )?,
-        raw: raw.map_or(!has_hidden, |word| word == "true"),
+        raw: raw.map_or(
+            columns.is_some_and(|columns| !columns.are_hidden()),
+            |word| word == "true",
+        ),
         suspend_above: SuspendAbove {
             percent: section.number("errors.suspend_above.percent")?,
             window: section.duration("errors.suspend_above.window")?,

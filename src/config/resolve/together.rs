@@ -166,7 +166,7 @@ fn columns(section: &Section, table: &Table, findings: &mut Findings) {
     }
 }
 
-fn word(column: &MetadataColumn) -> &'static str {
+pub(super) fn word(column: &MetadataColumn) -> &'static str {
     match column {
         MetadataColumn::Timestamp => "timestamp",
         MetadataColumn::TimestampType => "timestamp_type",

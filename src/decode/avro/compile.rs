@@ -9,7 +9,9 @@ use super::cursor::Items;
 use super::schema::{Field, FixedKind, NamedKind, Node, Schema, Unit};
 use crate::decode::builder::map_value;
 use crate::decode::evolution::{Gaps, further_name};
+use crate::decode::masking::{Masked, Stand};
 use crate::decode::reject::Code;
+use crate::decode::rules::{Rule, Wished};
 use crate::decode::types::avro::{DURATION, Union, union};
 use crate::decode::types::{self, COLUMNS_MAX, DEPTH_MAX, Refusal, width};
 
@@ -88,6 +90,12 @@ pub(crate) enum Step {
     Union(Vec<Branch>),
     /// A recursive record as JSON text.
     Json(Arc<Schema>, usize),
+    /// The hash of what the step reads.
+    Masked(Box<Step>, Masked),
+    /// Passed over; something else in its place, if it is not null.
+    Redacted(Arc<Schema>, Node, Stand),
+    /// Passed over, and no column.
+    Left(Arc<Schema>, Node),
     /// The value fits no column.
     Refuse(Code, String),
     /// The field has no column: its value must be null, where it has this branch for it.
@@ -141,10 +149,12 @@ pub(crate) fn compile(
         schema,
         gaps,
         open: vec![place],
+        chosen: Vec::new(),
         path: Vec::new(),
         depth: 0,
         steps: 0,
     };
+    compiler.note_choice(place);
     let record = compiler.record(members, columns, is_record)?;
     Ok(Plan::Record(record))
 }
@@ -159,6 +169,7 @@ pub(crate) fn compile_single(
         schema,
         gaps,
         open: Vec::new(),
+        chosen: Vec::new(),
         path: Vec::new(),
         depth: 0,
         steps: 0,
@@ -178,6 +189,8 @@ struct Compiler<'a, 'g> {
     schema: &'a Arc<Schema>,
     gaps: &'a mut Gaps<'g>,
     open: Vec<usize>,
+    /// The records of which some members are left out or masked.
+    chosen: Vec<usize>,
     path: Vec<String>,
     depth: usize,
     steps: usize,
@@ -192,6 +205,12 @@ struct Mark {
 }
 
 impl Compiler<'_, '_> {
+    fn note_choice(&mut self, place: usize) {
+        if matches!(self.gaps.rule(), Rule::Chosen(_)) {
+            self.chosen.push(place);
+        }
+    }
+
     fn refuse(&self, code: Code, message: String) -> Refused {
         Refused {
             code,
@@ -203,7 +222,12 @@ impl Compiler<'_, '_> {
     /// What does not fit its column costs its field, where a further column may take it, else only the records that hold it.
     fn mismatch(&self, node: &Node, target: &DataType) -> Result<Step, Refused> {
         let written = self.schema.type_name(node);
-        let message = format!("the writer schema has `{written}` where the column is {target}");
+        self.unfit(format!(
+            "the writer schema has `{written}` where the column is {target}"
+        ))
+    }
+
+    fn unfit(&self, message: String) -> Result<Step, Refused> {
         if self.gaps.is_strict() {
             return Err(self.refuse(Code::TypeMismatch, message));
         }
@@ -238,9 +262,13 @@ impl Compiler<'_, '_> {
     ) -> Result<Record, Refused> {
         let mut fields = Vec::with_capacity(members.len());
         let mut is_absent = vec![true; columns.len()];
+        let of_record = self.gaps.rule();
         for member in members {
             self.path.push(member.name.clone());
-            let (place, step) = self.member(member, columns, takes)?;
+            self.gaps.enter(of_record.member(&member.name));
+            let found = self.member(member, columns, takes);
+            self.gaps.leave(of_record);
+            let (place, step) = found?;
             self.path.pop();
             if let Some(absent) = place.and_then(|place| is_absent.get_mut(place)) {
                 *absent = false;
@@ -271,8 +299,14 @@ impl Compiler<'_, '_> {
             let mut places = columns.iter().enumerate();
             places.find(|(_, column)| *column.name() == name && takes(name))
         };
+        let wished = match self.gaps.rule().of(|| self.data_type(&member.node)) {
+            Wished::Nothing => {
+                let left = Step::Left(Arc::clone(self.schema), member.node.clone());
+                return Ok((None, left));
+            }
+            Wished::Column(wished) => wished,
+        };
         let Some((place, column)) = find(&member.name) else {
-            let wished = self.data_type(&member.node);
             return Ok((None, self.missing(member, &member.name, wished)));
         };
         let mark = self.mark();
@@ -286,7 +320,7 @@ impl Compiler<'_, '_> {
         };
         self.rewind(&mark);
         let refuse = |conflict: Refused| Step::Refuse(conflict.code, conflict.message);
-        let wished = match self.data_type(&member.node) {
+        let wished = match wished {
             Ok(wished) => wished,
             Err(_) => return Ok((Some(place), refuse(conflict))),
         };
@@ -332,7 +366,52 @@ impl Compiler<'_, '_> {
         Ok(step)
     }
 
+    /// What the rule makes of a value, where it does not leave it as it is.
+    fn ruled(&mut self, node: &Node, target: &DataType) -> Option<Result<Step, Refused>> {
+        let has_items = matches!(node, Node::Array(_) | Node::Map(_) | Node::Union(_));
+        match self.gaps.rule() {
+            Rule::Free | Rule::Hidden => None,
+            Rule::Left => Some(Ok(Step::Redacted(
+                Arc::clone(self.schema),
+                node.clone(),
+                Stand::Null,
+            ))),
+            Rule::Redacted => {
+                let natural = self.data_type(node).ok();
+                let stand = Stand::of(natural.as_ref(), target);
+                let step = Step::Redacted(Arc::clone(self.schema), node.clone(), stand);
+                Some(Ok(step))
+            }
+            Rule::Hashed(_) | Rule::Chosen(_) if has_items || *node == Node::Null => None,
+            Rule::Hashed(hasher) => {
+                let natural = self.data_type(node);
+                let masked = natural.and_then(|natural| {
+                    Masked::new(&natural, hasher).map(|masked| (masked, natural))
+                });
+                Some(match masked {
+                    Ok((masked, natural)) if *target == DataType::Utf8 => {
+                        let outer = self.gaps.enter(Rule::Hidden);
+                        let step = self.step_within(node, &natural);
+                        self.gaps.leave(outer);
+                        step.map(|step| Step::Masked(Box::new(step), masked))
+                    }
+                    Ok(_) => self.mismatch(node, target),
+                    Err(refusal) => self.unfit(refusal.reason),
+                })
+            }
+            Rule::Chosen(_) => {
+                let place = node.place().filter(|place| !self.open.contains(place));
+                let named = place.and_then(|place| self.schema.named(place));
+                let is_record = named.is_some_and(|it| matches!(it.kind, NamedKind::Record(_)));
+                (!is_record).then(|| self.mismatch(node, target))
+            }
+        }
+    }
+
     fn step_within(&mut self, node: &Node, target: &DataType) -> Result<Step, Refused> {
+        if let Some(step) = self.ruled(node, target) {
+            return step;
+        }
         let step = match (node, target) {
             (Node::Null, _) => Step::Null,
             (Node::Boolean, DataType::Boolean) => Step::Boolean,
@@ -460,16 +539,25 @@ impl Compiler<'_, '_> {
         fields: &Fields,
     ) -> Result<Step, Refused> {
         let mut compiled = Vec::with_capacity(branches.len());
+        let of_union = self.gaps.rule();
         for branch in branches {
             let Some((name, _)) = members.iter().find(|(_, node)| *node == branch) else {
                 compiled.push(Branch::Null);
                 continue;
             };
+            let wished = match of_union.member(name).of(|| self.data_type(branch)) {
+                Wished::Nothing => {
+                    let schema = Arc::clone(self.schema);
+                    let left = Step::Redacted(schema, branch.clone(), Stand::Null);
+                    compiled.push(Branch::Same(left));
+                    continue;
+                }
+                Wished::Column(wished) => wished,
+            };
             self.path.push(name.clone());
             let place = fields.iter().position(|field| field.name() == name);
             let Some((place, field)) = place.and_then(|place| Some((place, fields.get(place)?)))
             else {
-                let wished = self.data_type(branch);
                 let reason = self.gaps.add(name, wished).err().unwrap_or_default();
                 let message = format!(
                     "the union has the branch `{name}`, the column has no such member: {reason}"
@@ -479,7 +567,9 @@ impl Compiler<'_, '_> {
                 continue;
             };
             let mark = self.gaps.mark();
+            self.gaps.enter(of_union.member(name));
             let step = self.step_or_refusal(branch, field.data_type());
+            self.gaps.leave(of_union);
             self.gaps.under(mark, name);
             compiled.push(Branch::Member(place, name.clone(), step));
             self.path.pop();
@@ -514,12 +604,21 @@ impl Compiler<'_, '_> {
             (NamedKind::Record(members), DataType::Utf8)
                 if self.open.contains(&place) && !members.is_empty() =>
             {
+                let would_show = self.chosen.contains(&place);
+                if would_show && !matches!(self.gaps.rule(), Rule::Hidden) {
+                    let message = format!(
+                        "the text of the recursive `{}` would hold what `columns` leaves out or masks of it; leave it out too",
+                        named.full_name
+                    );
+                    return self.unfit(message);
+                }
                 Step::Json(Arc::clone(schema), place)
             }
             (NamedKind::Record(members), DataType::Struct(fields))
                 if !members.is_empty() && !self.open.contains(&place) =>
             {
                 self.open.push(place);
+                self.note_choice(place);
                 let record = self.record(members, fields, &|_| true)?;
                 self.open.pop();
                 Step::Record(record)

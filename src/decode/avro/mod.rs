@@ -7,6 +7,7 @@ mod decimal;
 pub(crate) mod fingerprint;
 pub(crate) mod run;
 pub(crate) mod schema;
+mod skip;
 mod text;
 
 pub(crate) use self::decimal::fits;

@@ -2,6 +2,7 @@
 
 use super::compile::{Branch, Plan, Record, Step};
 use super::cursor::{Cursor, Items};
+use super::skip::{self, Passed};
 use super::{decimal, text};
 use crate::decode::builder::{Column, Data};
 use crate::decode::reject::{Code, Fault, Outcome};
@@ -118,6 +119,18 @@ fn rare_value(step: &Step, cursor: &mut Cursor<'_>, column: &mut Column) -> Outc
         (Step::Json(schema, place), Data::Text(column)) => {
             text::write(schema, *place, cursor, column.open())?;
             column.end()?;
+        }
+        (Step::Masked(inner, masked), _) => {
+            return masked.append(column, |scratch| value(inner, cursor, scratch));
+        }
+        (Step::Redacted(schema, node, stand), _) => {
+            return match skip::value(schema, node, cursor)? {
+                Passed::Null => column.push_null(),
+                Passed::Value => stand.push(column),
+            };
+        }
+        (Step::Left(schema, node), _) => {
+            skip::value(schema, node, cursor)?;
         }
         (Step::Refuse(code, message), _) => {
             return Err(Fault::incompatible(*code, message.clone()));

@@ -85,6 +85,10 @@ impl<T: ArrowNativeType> Values<T> {
         self.values.push(T::default());
     }
 
+    pub(crate) fn get(&self, index: usize) -> Option<T> {
+        self.values.get(index).copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }

@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::config::settings::UnknownFields;
 use crate::decode::builder::map_value;
 use crate::decode::evolution::{Gaps, further_name};
+use crate::decode::masking::{Masked, Stand};
+use crate::decode::rules::{Rule, Wished};
 use crate::decode::types::Refusal;
 use crate::decode::types::json::{Member, Numbers, Shape, data_type};
 use crate::decode::types::width;
@@ -81,6 +83,12 @@ pub(crate) enum Step {
     Array(Box<Step>),
     Map(Box<Step>),
     Struct(Object),
+    /// The hash of what the step reads.
+    Masked(Box<Step>, Masked),
+    /// Not read; something else in its place, if it is not null.
+    Redacted(Stand),
+    /// The field has no column and is passed over.
+    Left,
     /// The value fits no column.
     Refuse(String),
 }
@@ -115,6 +123,11 @@ pub(crate) fn compile_root(
 ) -> Result<Plan, Refusal> {
     let Shape::Struct(members) = shape else {
         return Err(Refusal::new("the schema is not an object"));
+    };
+    let has_rescued = !matches!(gaps.rule().member(RESCUED), Rule::Left);
+    let unknown_fields = match unknown_fields {
+        UnknownFields::Rescue if !has_rescued => UnknownFields::Ignore,
+        other => other,
     };
     let is_rescued = |name: &str| unknown_fields == UnknownFields::Rescue && name == RESCUED;
     let rescued = columns
@@ -156,23 +169,10 @@ fn compile(
     is_record: &dyn Fn(&str) -> bool,
     gaps: &mut Gaps<'_>,
 ) -> Result<Object, Refusal> {
-    let mut fields = Vec::with_capacity(members.len());
-    for member in members {
-        let found = compile_member(member, columns, is_record, gaps)
-            .map_err(|refusal| refusal.under(&member.name))?;
-        let Some((column, step)) = found else {
-            continue;
-        };
-        let place = fields.len();
-        fields.push(Field {
-            name: member.name.clone(),
-            spelled_name: format!("{}:", Value::from(member.name.as_str())).into_bytes(),
-            place,
-            follower: Cell::new(place + 1),
-            column,
-            step,
-        });
-    }
+    gaps.open();
+    let fields = compile_fields(members, columns, is_record, gaps);
+    gaps.close();
+    let fields = fields?;
     let places = fields
         .iter()
         .enumerate()
@@ -196,6 +196,43 @@ fn compile(
     })
 }
 
+fn compile_fields(
+    members: &[Member],
+    columns: &Fields,
+    is_record: &dyn Fn(&str) -> bool,
+    gaps: &mut Gaps<'_>,
+) -> Result<Vec<Field>, Refusal> {
+    let mut fields: Vec<Field> = Vec::with_capacity(members.len());
+    let of_object = gaps.rule();
+    for member in members {
+        gaps.enter(of_object.member(&member.name));
+        let found = compile_member(member, columns, is_record, gaps);
+        gaps.leave(of_object);
+        let found = found.map_err(|refusal| refusal.under(&member.name))?;
+        if let Some((column, step)) = found {
+            fields.push(field(&member.name, fields.len(), column, step));
+        }
+    }
+    if let Rule::Chosen(choice) = of_object {
+        let is_declared = |name: &&str| members.iter().any(|member| member.name == *name);
+        for name in choice.left().filter(|name| !is_declared(name)) {
+            fields.push(field(name, fields.len(), 0, Step::Left));
+        }
+    }
+    Ok(fields)
+}
+
+fn field(name: &str, place: usize, column: usize, step: Step) -> Field {
+    Field {
+        name: name.to_owned(),
+        spelled_name: format!("{}:", Value::from(name)).into_bytes(),
+        place,
+        follower: Cell::new(place + 1),
+        column,
+        step,
+    }
+}
+
 /// The place of a field's column, and what to do.
 fn compile_member(
     member: &Member,
@@ -207,9 +244,13 @@ fn compile_member(
         let mut places = columns.iter().enumerate();
         places.find(|(_, column)| *column.name() == name && is_record(name))
     };
+    let wished = match gaps.rule().of(|| data_type(&member.shape)) {
+        Wished::Nothing => return Ok(Some((0, Step::Left))),
+        Wished::Column(wished) => wished,
+    };
     let Some((place, column)) = find(&member.name) else {
         // Why there can be none is of no use: the field is unknown then.
-        drop(gaps.add(&member.name, data_type(&member.shape)));
+        drop(gaps.add(&member.name, wished));
         return Ok(None);
     };
     let mark = gaps.mark();
@@ -226,7 +267,7 @@ fn compile_member(
         let message = format!("{}: {reason}", conflict.reason);
         Ok(Some((place, Step::Refuse(message))))
     };
-    let wished = match data_type(&member.shape) {
+    let wished = match wished {
         Ok(wished) => wished,
         Err(refusal) => return refuse(&refusal.reason),
     };
@@ -245,6 +286,29 @@ fn compile_member(
 }
 
 fn compile_value(shape: &Shape, target: &DataType, gaps: &mut Gaps<'_>) -> Result<Step, Refusal> {
+    let has_items = matches!(shape, Shape::Array(_) | Shape::Map(_));
+    match gaps.rule() {
+        Rule::Left => return Ok(Step::Left),
+        Rule::Redacted => {
+            let natural = data_type(shape).ok();
+            return Ok(Step::Redacted(Stand::of(natural.as_ref(), target)));
+        }
+        Rule::Hashed(hasher) if !has_items => {
+            let natural = data_type(shape)?;
+            let masked = Masked::new(&natural, hasher)?;
+            if *target != DataType::Utf8 {
+                return mismatch(shape, target, gaps);
+            }
+            let outer = gaps.enter(Rule::Hidden);
+            let step = compile_value(shape, &natural, gaps);
+            gaps.leave(outer);
+            return Ok(Step::Masked(Box::new(step?), masked));
+        }
+        Rule::Chosen(_) if !has_items && !matches!(shape, Shape::Struct(_)) => {
+            return mismatch(shape, target, gaps);
+        }
+        Rule::Free | Rule::Hidden | Rule::Hashed(_) | Rule::Chosen(_) => {}
+    }
     let step = match (shape, target) {
         (Shape::Boolean, DataType::Boolean) => Step::Boolean,
         (Shape::Integer | Shape::Long, DataType::Int32) => Step::Integer,
@@ -259,7 +323,11 @@ fn compile_value(shape: &Shape, target: &DataType, gaps: &mut Gaps<'_>) -> Resul
         (Shape::Date(numbers), DataType::Date32) => Step::Date(*numbers),
         (Shape::Timestamp(numbers), DataType::Timestamp(_, Some(_))) => Step::Timestamp(*numbers),
         (Shape::Time, DataType::Int64) => Step::Time,
-        (Shape::Any, DataType::Utf8) => Step::Any,
+        (Shape::Recursion(level), DataType::Utf8) if gaps.would_show(*level) => {
+            let message = "it would hold in its text what `columns` leaves out or masks around it; leave it out too";
+            return refusal(message.to_owned(), gaps);
+        }
+        (Shape::Any | Shape::Recursion(_), DataType::Utf8) => Step::Any,
         (Shape::Array(item), DataType::List(target)) => Step::Array(Box::new(
             compile_value(item, target.data_type(), gaps).map_err(|refusal| refusal.under("[]"))?,
         )),
@@ -294,12 +362,18 @@ fn mismatch(shape: &Shape, target: &DataType, gaps: &Gaps<'_>) -> Result<Step, R
         Shape::Date(_) => "date",
         Shape::Timestamp(_) => "timestamp",
         Shape::Time => "time",
-        Shape::Any => "any JSON",
+        Shape::Any | Shape::Recursion(_) => "any JSON",
         Shape::Array(_) => "array",
         Shape::Map(_) => "map",
         Shape::Struct(_) => "struct",
     };
-    let message = format!("declared as {declared}, but the table's column is {target}");
+    refusal(
+        format!("declared as {declared}, but the table's column is {target}"),
+        gaps,
+    )
+}
+
+fn refusal(message: String, gaps: &Gaps<'_>) -> Result<Step, Refusal> {
     if gaps.is_strict() {
         return Err(Refusal::new(message));
     }

@@ -104,6 +104,11 @@ impl<'a> Run<'a> {
                 continue;
             };
             expected = &field.follower;
+            if let Step::Left = field.step {
+                let passed = self.scanner.any();
+                passed.map_err(|fault| fault.in_field(&field.name))?;
+                continue;
+            }
             let Some(column) = columns.get_mut(field.column) else {
                 return Err(uneven());
             };
@@ -296,6 +301,13 @@ impl<'a> Run<'a> {
                 column.push(time::parse_time(&text).ok_or_else(bad_time)?);
             }
             (Step::Any, Data::Text(column), _) => column.push(self.scanner.any()?)?,
+            (Step::Masked(inner, masked), _, _) => {
+                return masked.append(column, |scratch| self.value(inner, scratch));
+            }
+            (Step::Redacted(stand), _, _) => {
+                self.scanner.any()?;
+                stand.push(column)?;
+            }
             (Step::Refuse(message), _, _) => {
                 return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
             }
@@ -466,6 +478,8 @@ fn expected(step: &Step) -> &'static str {
         Step::Any => "a JSON value",
         Step::Array(_) => "an array",
         Step::Map(_) | Step::Struct(_) => "an object",
+        Step::Masked(inner, _) => expected(inner),
+        Step::Redacted(_) | Step::Left => "a JSON value",
         Step::Refuse(_) => "null",
     }
 }

@@ -10,9 +10,11 @@ use super::wire::{DELIMITED, FIXED32, FIXED64, GROUP, VARINT};
 use crate::decode::avro::compile::Refused;
 use crate::decode::builder::map_value;
 use crate::decode::evolution::{Gaps, further_name};
+use crate::decode::masking::{Masked, Stand};
 use crate::decode::reject::Code;
-use crate::decode::types::protobuf::{Meaning, meaning, member_type};
-use crate::decode::types::{COLUMNS_MAX, DEPTH_MAX, width};
+use crate::decode::rules::{Rule, Wished};
+use crate::decode::types::protobuf::{Meaning, meaning, member_type, value_type};
+use crate::decode::types::{COLUMNS_MAX, DEPTH_MAX, Refusal, width};
 
 /// Field numbers below this find their field in an array.
 const NUMBERED_MAX: u32 = 256;
@@ -63,6 +65,10 @@ pub(crate) enum Shape {
     /// Items with the values that each becomes.
     Repeated(Step, u64),
     Map(Box<Entry>),
+    /// It is passed over, and its column is null.
+    Nulled,
+    /// It is passed over, and has no column.
+    Left,
     /// It has no column; the record is bad when it is there.
     Unplaced(String),
 }
@@ -89,6 +95,10 @@ pub(crate) enum Step {
     Duration,
     /// JSON text.
     Json(MessageDescriptor),
+    /// The hash of what the step reads.
+    Masked(Box<Step>, Masked),
+    /// Something else in its place.
+    Redacted(Stand),
     /// The value fits no column.
     Refuse(String),
 }
@@ -195,7 +205,8 @@ impl Step {
             | Step::Timestamp
             | Step::Duration
             | Step::Json(_) => matches!(wire, DELIMITED | GROUP),
-            Step::Refuse(_) => true,
+            Step::Masked(inner, _) => inner.takes(wire),
+            Step::Redacted(_) | Step::Refuse(_) => true,
         }
     }
 
@@ -205,20 +216,42 @@ impl Step {
         match self {
             Step::Scalar(scalar) => scalar.wire() != DELIMITED,
             Step::Enum(_) => true,
+            Step::Masked(inner, _) => inner.packs(),
             Step::Message(_)
             | Step::Empty
             | Step::Wrapper(_)
             | Step::Timestamp
             | Step::Duration
             | Step::Json(_)
+            | Step::Redacted(_)
             | Step::Refuse(_) => false,
+        }
+    }
+
+    /// The kind on the wire of items that are packed.
+    pub(crate) fn packed_wire(&self) -> u8 {
+        match self {
+            Step::Scalar(scalar) => scalar.wire(),
+            Step::Masked(inner, _) => inner.packed_wire(),
+            Step::Enum(_)
+            | Step::Message(_)
+            | Step::Empty
+            | Step::Wrapper(_)
+            | Step::Timestamp
+            | Step::Duration
+            | Step::Json(_)
+            | Step::Redacted(_)
+            | Step::Refuse(_) => VARINT,
         }
     }
 
     /// Whether a second value of a field is merged into the first.
     pub(crate) fn merges(&self) -> bool {
         match self {
-            Step::Scalar(_) | Step::Enum(_) | Step::Empty | Step::Refuse(_) => false,
+            Step::Masked(inner, _) => inner.merges(),
+            Step::Scalar(_) | Step::Enum(_) | Step::Empty | Step::Redacted(_) | Step::Refuse(_) => {
+                false
+            }
             Step::Message(_)
             | Step::Wrapper(_)
             | Step::Timestamp
@@ -249,6 +282,7 @@ pub(crate) fn compile(
 ) -> Result<Plan, Refused> {
     let mut compiler = Compiler::new(gaps);
     compiler.open.push(message.full_name().to_owned());
+    compiler.note_choice(message);
     compiler
         .message(message, columns, is_record)
         .map(Plan::Record)
@@ -268,6 +302,8 @@ struct Compiler<'a, 'g> {
     gaps: &'a mut Gaps<'g>,
     /// The messages that enclose the place.
     open: Vec<String>,
+    /// The messages of which some fields are left out or masked.
+    chosen: Vec<String>,
     path: Vec<String>,
     steps: usize,
 }
@@ -277,8 +313,15 @@ impl<'a, 'g> Compiler<'a, 'g> {
         Compiler {
             gaps,
             open: Vec::new(),
+            chosen: Vec::new(),
             path: Vec::new(),
             steps: 0,
+        }
+    }
+
+    fn note_choice(&mut self, message: &MessageDescriptor) {
+        if matches!(self.gaps.rule(), Rule::Chosen(_)) {
+            self.chosen.push(message.full_name().to_owned());
         }
     }
 
@@ -298,7 +341,12 @@ impl<'a, 'g> Compiler<'a, 'g> {
             Some(name) => name.to_owned(),
             None => format!("{kind:?}").to_lowercase(),
         };
-        let message = format!("the message has `{written}` where the column is {target}");
+        self.unfit(format!(
+            "the message has `{written}` where the column is {target}"
+        ))
+    }
+
+    fn unfit(&self, message: String) -> Result<Step, Refused> {
         if self.gaps.is_strict() {
             return self.refuse(Code::TypeMismatch, message);
         }
@@ -316,11 +364,15 @@ impl<'a, 'g> Compiler<'a, 'g> {
         let mut fields = Vec::with_capacity(members.len());
         let mut oneofs: Vec<(String, Vec<usize>)> = Vec::new();
         let mut is_absent = vec![true; columns.len()];
+        let of_message = self.gaps.rule();
         for member in &members {
             self.path.push(member.name().to_owned());
-            let (place, shape) = self.member(member, columns, takes)?;
+            self.gaps.enter(of_message.member(member.name()));
+            let found = self.member(member, columns, takes);
+            self.gaps.leave(of_message);
+            let (place, shape) = found?;
             self.path.pop();
-            let Some(place) = place else {
+            if let (None, Shape::Unplaced(_)) = (place, &shape) {
                 fields.push(Field {
                     name: member.name().to_owned(),
                     number: member.number(),
@@ -330,7 +382,7 @@ impl<'a, 'g> Compiler<'a, 'g> {
                     shape,
                 });
                 continue;
-            };
+            }
             let oneof = member
                 .containing_oneof()
                 .filter(|oneof| !oneof.is_synthetic());
@@ -342,7 +394,7 @@ impl<'a, 'g> Compiler<'a, 'g> {
                     oneofs.push((oneof.full_name().to_owned(), Vec::new()));
                     oneofs.len() - 1
                 });
-                if let Some((_, places)) = oneofs.get_mut(index) {
+                if let (Some((_, places)), Some(place)) = (oneofs.get_mut(index), place) {
                     places.push(place);
                 }
                 index
@@ -350,11 +402,12 @@ impl<'a, 'g> Compiler<'a, 'g> {
             fields.push(Field {
                 name: member.name().to_owned(),
                 number: member.number(),
-                column: place,
+                // Without a column the shape leaves any as it is.
+                column: place.unwrap_or(0),
                 oneof,
                 shape,
             });
-            if let Some(absent) = is_absent.get_mut(place) {
+            if let Some(absent) = place.and_then(|place| is_absent.get_mut(place)) {
                 *absent = false;
             }
         }
@@ -381,8 +434,12 @@ impl<'a, 'g> Compiler<'a, 'g> {
             let mut places = columns.iter().enumerate();
             places.find(|(_, column)| column.name() == name && takes(name))
         };
+        let wished = match self.gaps.rule().of(|| member_type(member, &self.open)) {
+            Wished::Nothing => return Ok((None, Shape::Left)),
+            Wished::Column(wished) => wished,
+        };
         let Some((place, column)) = find(member.name()) else {
-            return Ok((None, self.missing(member.name(), member)));
+            return Ok((None, self.missing(member.name(), wished)));
         };
         let (mark, path, open) = (self.gaps.mark(), self.path.len(), self.open.len());
         let conflict = match self.shape(member, column.data_type()) {
@@ -396,12 +453,12 @@ impl<'a, 'g> Compiler<'a, 'g> {
         self.gaps.rewind(mark);
         self.path.truncate(path);
         self.open.truncate(open);
-        let Ok(wished) = member_type(member, &self.open) else {
+        let Ok(wished) = wished else {
             return Ok((Some(place), Shape::Optional(Step::Refuse(conflict.message))));
         };
         let name = further_name(member.name(), &wished);
         let Some((further, column)) = find(&name) else {
-            return Ok((None, self.missing(&name, member)));
+            return Ok((None, self.missing(&name, Ok(wished))));
         };
         let was_lenient = self.gaps.lenient();
         let shape = self.shape(member, column.data_type());
@@ -411,8 +468,7 @@ impl<'a, 'g> Compiler<'a, 'g> {
     }
 
     /// Asks for a column; without it the field may not be there.
-    fn missing(&mut self, name: &str, member: &FieldDescriptor) -> Shape {
-        let wished = member_type(member, &self.open);
+    fn missing(&mut self, name: &str, wished: Result<DataType, Refusal>) -> Shape {
         let reason = self.gaps.add(name, wished).err().unwrap_or_default();
         Shape::Unplaced(format!(
             "the table has no column `{name}` for the field: {reason}"
@@ -421,6 +477,9 @@ impl<'a, 'g> Compiler<'a, 'g> {
 
     fn shape(&mut self, member: &FieldDescriptor, target: &DataType) -> Result<Shape, Refused> {
         let kind = member.kind();
+        if let (Rule::Redacted, true) = (self.gaps.rule(), member.is_map() || member.is_list()) {
+            return Ok(Shape::Nulled);
+        }
         if let Some(entry) = kind.as_message().filter(|_| member.is_map()) {
             let key = Scalar::of(&entry.map_entry_key_field().kind());
             let column = if let DataType::Map(entries, _) = target {
@@ -465,6 +524,9 @@ impl<'a, 'g> Compiler<'a, 'g> {
             );
             return self.refuse(Code::UnusableSchema, message);
         }
+        if let Some(step) = self.ruled(kind, target) {
+            return step;
+        }
         if let Some(scalar) = Scalar::of(kind) {
             return if scalar.fits(target) {
                 Ok(Step::Scalar(scalar))
@@ -487,6 +549,41 @@ impl<'a, 'g> Compiler<'a, 'g> {
         }
     }
 
+    /// What the rule makes of a single value, where it does not leave it as it is.
+    fn ruled(&mut self, kind: &Kind, target: &DataType) -> Option<Result<Step, Refused>> {
+        match self.gaps.rule() {
+            Rule::Free | Rule::Hidden => None,
+            Rule::Left => Some(Ok(Step::Redacted(Stand::Null))),
+            Rule::Redacted => {
+                let natural = value_type(kind, &self.open).ok();
+                Some(Ok(Step::Redacted(Stand::of(natural.as_ref(), target))))
+            }
+            Rule::Hashed(hasher) => {
+                let natural = value_type(kind, &self.open);
+                let masked = natural.and_then(|natural| {
+                    Masked::new(&natural, hasher).map(|masked| (masked, natural))
+                });
+                Some(match masked {
+                    Ok((masked, natural)) if *target == DataType::Utf8 => {
+                        let outer = self.gaps.enter(Rule::Hidden);
+                        let step = self.step(kind, &natural);
+                        self.gaps.leave(outer);
+                        step.map(|step| Step::Masked(Box::new(step), masked))
+                    }
+                    Ok(_) => self.mismatch(kind, target),
+                    Err(refusal) => self.unfit(refusal.reason),
+                })
+            }
+            Rule::Chosen(_) => {
+                let message = kind.as_message();
+                let is_fields = message.is_some_and(|it| meaning(it) == Meaning::Fields);
+                let is_open =
+                    message.is_some_and(|it| self.open.iter().any(|open| open == it.full_name()));
+                (!is_fields || is_open).then(|| self.mismatch(kind, target))
+            }
+        }
+    }
+
     fn meaning(&mut self, message: &MessageDescriptor, target: &DataType) -> Result<Step, Refused> {
         let is_open = self.open.iter().any(|open| open == message.full_name());
         match (meaning(message), target) {
@@ -494,7 +591,16 @@ impl<'a, 'g> Compiler<'a, 'g> {
             (Meaning::Timestamp, DataType::Timestamp(_, Some(_))) => Ok(Step::Timestamp),
             (Meaning::Duration, DataType::Int64) => Ok(Step::Duration),
             (Meaning::Json, DataType::Utf8) => Ok(Step::Json(message.clone())),
-            (Meaning::Fields, DataType::Utf8) if is_open => Ok(Step::Json(message.clone())),
+            (Meaning::Fields, DataType::Utf8) if is_open => {
+                let would_show = self.chosen.iter().any(|it| it == message.full_name());
+                if would_show && !matches!(self.gaps.rule(), Rule::Hidden) {
+                    return self.unfit(format!(
+                        "the text of the recursive `{}` would hold what `columns` leaves out or masks of it; leave it out too",
+                        message.full_name()
+                    ));
+                }
+                Ok(Step::Json(message.clone()))
+            }
             (Meaning::Wrapper, _) => {
                 let value = message
                     .get_field(1)
@@ -506,6 +612,7 @@ impl<'a, 'g> Compiler<'a, 'g> {
             }
             (Meaning::Fields, DataType::Struct(members)) if !is_open => {
                 self.open.push(message.full_name().to_owned());
+                self.note_choice(message);
                 let step = self.message(message, members, &|_| true)?;
                 self.open.pop();
                 Ok(Step::Message(step))

@@ -67,6 +67,14 @@ impl Run {
                 continue;
             };
             next = place + 1;
+            if let Shape::Left | Shape::Nulled = field.shape {
+                let passed = wire.field(tag);
+                passed.map_err(|fault| fault.in_field(&field.name))?;
+                if let Some(oneof) = field.oneof.and_then(|oneof| message.oneofs.get(oneof)) {
+                    forget_all(oneof, columns, row);
+                }
+                continue;
+            }
             let Some(column) = columns.get_mut(field.column) else {
                 return Err(uneven());
             };
@@ -97,6 +105,7 @@ impl Run {
                     next = place;
                     self.entry_of(entry, tag, &mut wire, column)
                 }
+                Shape::Left | Shape::Nulled => Ok(()),
                 Shape::Unplaced(message) => {
                     Err(Fault::incompatible(Code::UnknownField, message.clone()))
                 }
@@ -135,9 +144,9 @@ impl Run {
                 {
                     Ok(())
                 }
-                Shape::Optional(_) => column.push_null(),
+                Shape::Optional(_) | Shape::Nulled => column.push_null(),
                 Shape::Implicit(step) => default(step, column),
-                Shape::Unplaced(_) => Ok(()),
+                Shape::Unplaced(_) | Shape::Left => Ok(()),
                 Shape::Required(_) => Err(Fault::new(
                     Code::MissingField,
                     "a required field is not there",
@@ -259,14 +268,9 @@ impl Run {
             return Ok(());
         }
         let mut packed = Wire::new(packed);
-        let kind = if let Step::Scalar(scalar) = step {
-            scalar.wire()
-        } else {
-            wire::VARINT
-        };
         let tag = wire::Tag {
             number: tag.number,
-            kind,
+            kind: step.packed_wire(),
         };
         while !packed.is_empty() {
             self.spend(cells)?;
@@ -407,6 +411,10 @@ impl Run {
                 return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
             }
             (Step::Scalar(kind), value) => return scalar(*kind, value, column),
+            (Step::Masked(inner, masked), value) => {
+                return masked.append(column, |scratch| self.value(inner, value, scratch));
+            }
+            (Step::Redacted(stand), _) => return stand.push(column),
             (_, wire::Field::Bytes(bytes)) => bytes,
             (_, _) => return Err(uneven()),
         };
@@ -433,14 +441,19 @@ impl Run {
 impl Field {
     /// Whether the field takes a value of this kind on the wire.
     fn takes(&self, kind: u8) -> bool {
-        self.step().is_some_and(|step| step.takes(kind))
+        matches!(self.shape, Shape::Nulled | Shape::Left)
+            || self.step().is_some_and(|step| step.takes(kind))
     }
 
     /// The step of a field that comes once.
     fn step(&self) -> Option<&Step> {
         match &self.shape {
             Shape::Optional(step) | Shape::Implicit(step) | Shape::Required(step) => Some(step),
-            Shape::Repeated(..) | Shape::Map(_) | Shape::Unplaced(_) => None,
+            Shape::Repeated(..)
+            | Shape::Map(_)
+            | Shape::Nulled
+            | Shape::Left
+            | Shape::Unplaced(_) => None,
         }
     }
 }
@@ -455,6 +468,17 @@ fn end_list(column: &mut Column) -> Outcome {
 /// Cuts back the other members of a oneof.
 fn forget_others(places: &[usize], kept: usize, columns: &mut [Column], row: usize) {
     for place in places.iter().filter(|place| **place != kept) {
+        if let Some(column) = columns.get_mut(*place)
+            && column.len() > row
+        {
+            column.truncate(row);
+        }
+    }
+}
+
+/// Cuts back every member of a oneof.
+fn forget_all(places: &[usize], columns: &mut [Column], row: usize) {
+    for place in places {
         if let Some(column) = columns.get_mut(*place)
             && column.len() > row
         {
@@ -623,6 +647,10 @@ fn default(step: &Step, column: &mut Column) -> Outcome {
                 ));
             }
         },
+        (Step::Masked(inner, masked), _) => {
+            return masked.append(column, |scratch| default(inner, scratch));
+        }
+        (Step::Redacted(stand), _) => return stand.push(column),
         (Step::Refuse(message), _) => {
             return Err(Fault::incompatible(Code::TypeMismatch, message.clone()));
         }

@@ -10,7 +10,7 @@ use protox::file::{
 use protox::prost_reflect::{FileDescriptor, MessageDescriptor};
 
 use super::wire::Wire;
-use crate::decode::reject::{Code, Fault, Outcome};
+use crate::decode::reject::{Code, Fault, Outcome, Words};
 use crate::decode::types::Refusal;
 
 /// The name of the schema itself among the files that it is compiled with.
@@ -133,7 +133,10 @@ impl Indexes {
         }
         let mut wire = Wire::new(bytes);
         let bad = |fault: Box<Fault>| {
-            let message = format!("the frame's message indexes: {}", fault.message);
+            let message = format!(
+                "the frame's message indexes: {}",
+                fault.message(Words::Whole)
+            );
             Fault::new(fault.code, message)
         };
         let count = wire.zigzag().map_err(bad)?;

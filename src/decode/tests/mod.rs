@@ -1,6 +1,7 @@
 //! Decoding as the pipeline uses it: records in, batches and rejects out. Owns the reference models; the code under test shares nothing with them.
 
 mod avro_oracle;
+mod columns;
 mod corpus;
 mod decoding;
 mod evolution;

@@ -44,6 +44,7 @@ pub(super) fn table(value: Value) -> Table {
             prefix: "_kafka_".to_owned(),
             include: vec![MetadataColumn::Timestamp],
         },
+        columns: Default::default(),
         tombstones: Tombstones::Skip,
         evolution: crate::config::settings::Evolution {
             allow: crate::config::settings::Allow::AddColumns,

@@ -24,6 +24,8 @@ pub(crate) enum Shape {
     Time,
     /// Any JSON value, kept as its text.
     Any,
+    /// The same, of what it lies in itself: the object around which there are so many others, or what holds that.
+    Recursion(usize),
     Array(Box<Shape>),
     Map(Box<Shape>),
     Struct(Vec<Member>),
@@ -74,7 +76,7 @@ pub(crate) fn data_type(shape: &Shape) -> Result<DataType, Refusal> {
         Shape::Float => DataType::Float32,
         Shape::Double => DataType::Float64,
         Shape::Decimal(precision, scale) => decimal(u32::from(*precision), u32::from(*scale))?,
-        Shape::Text | Shape::Any => DataType::Utf8,
+        Shape::Text | Shape::Any | Shape::Recursion(_) => DataType::Utf8,
         Shape::Binary => DataType::Binary,
         Shape::Date(_) => DataType::Date32,
         Shape::Timestamp(_) => timestamp(),

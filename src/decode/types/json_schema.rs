@@ -64,6 +64,7 @@ impl Document {
             document: self,
             root: &self.root,
             open: Vec::new(),
+            objects: 0,
             depth: 0,
             columns: 0,
         };
@@ -85,8 +86,9 @@ struct Walk<'a> {
     document: &'a Document,
     /// Where references without a document's name lead.
     root: &'a Value,
-    /// The references that enclose the place, where recursion ends: the document's address and the pointer.
-    open: Vec<(*const Value, &'a str)>,
+    /// The references that enclose the place, where recursion ends: the document's address and the pointer, and how many objects are around.
+    open: Vec<(*const Value, &'a str, usize)>,
+    objects: usize,
     depth: usize,
     columns: usize,
 }
@@ -142,10 +144,14 @@ impl<'a> Walk<'a> {
         };
         let place = (std::ptr::from_ref(root), pointer);
         let is_whole = pointer.is_empty() && std::ptr::eq(root, &raw const self.document.root);
-        if is_whole || self.open.contains(&place) {
-            return Ok(Shape::Any);
+        if is_whole {
+            return Ok(Shape::Recursion(0));
         }
-        self.open.push(place);
+        let mut open = self.open.iter();
+        if let Some((_, _, objects)) = open.find(|(root, pointer, _)| (*root, *pointer) == place) {
+            return Ok(Shape::Recursion(*objects));
+        }
+        self.open.push((place.0, place.1, self.objects));
         let outer = std::mem::replace(&mut self.root, root);
         let shape = self.shape(target)?;
         self.root = outer;
@@ -199,6 +205,7 @@ impl<'a> Walk<'a> {
             };
         };
         let mut members = Vec::with_capacity(properties.len());
+        self.objects += 1;
         for (name, schema) in properties {
             let shape = self.shape(schema).map_err(|refusal| refusal.under(name))?;
             members.push(Member {
@@ -206,6 +213,7 @@ impl<'a> Walk<'a> {
                 shape,
             });
         }
+        self.objects -= 1;
         Ok(Shape::Struct(members))
     }
 }

@@ -70,6 +70,15 @@ pub(crate) fn member_type(member: &FieldDescriptor, open: &[String]) -> Result<D
     walk.member_type(member)
 }
 
+/// The type that a single value becomes inside of the messages `open`.
+pub(crate) fn value_type(kind: &Kind, open: &[String]) -> Result<DataType, Refusal> {
+    let mut walk = Walk {
+        open: open.to_vec(),
+        columns: 0,
+    };
+    walk.kind(kind)
+}
+
 struct Walk {
     /// The messages that enclose the place, where recursion ends.
     open: Vec<String>,

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::time::SystemTime;
 
 use super::*;
+use crate::delta::Proof;
 use crate::maintenance::clean_log::clean_log;
 use crate::maintenance::vacuum::vacuum;
 use crate::testing::faulty_store::{Fault, Operation, When};
@@ -41,6 +42,23 @@ fn put_beside_the_data(folder: &LocalPath) {
 
 pub(super) fn log(version: u64, end: &str) -> String {
     format!("_delta_log/{version:020}.{end}")
+}
+
+/// A table of ten versions with checkpoints at 3, 6 and 9, all of it old but version 8 and what follows.
+async fn make_old_log(lake: Lake, folder: &LocalPath) -> Lake {
+    for index in 1..=9 {
+        lake.append(30).await;
+        if index % 3 == 0 {
+            lake.store.write_checkpoint(&lake.clock).await.unwrap();
+        }
+    }
+    for version in 0..=7 {
+        age(folder, &log(version, "json"), DAY * 40);
+    }
+    for version in [3, 6] {
+        age(folder, &log(version, "checkpoint.parquet"), DAY * 40);
+    }
+    lake
 }
 
 #[tokio::test]
@@ -99,7 +117,10 @@ async fn a_checkpoint_that_cannot_be_read_back_does_not_count() {
     );
     faulty.heal();
     assert_eq!(lake.store.write_checkpoint(&lake.clock).await.unwrap(), 3);
-    lake.store.verify_checkpoint(3).await.unwrap();
+    assert_eq!(
+        lake.store.verify_checkpoint(3).await.unwrap(),
+        Proof::Replayed
+    );
     assert_eq!(lake.rows().await, expected(90));
 }
 
@@ -138,19 +159,7 @@ async fn a_checkpoint_that_lost_something_is_found_and_no_log_below_it_is_delete
 #[tokio::test]
 async fn log_clean_up_keeps_every_version_inside_the_retention_readable() {
     let folder = tempfile::tempdir().unwrap();
-    let lake = Lake::on_disk(folder.path()).await;
-    for index in 1..=9 {
-        lake.append(30).await;
-        if index % 3 == 0 {
-            lake.store.write_checkpoint(&lake.clock).await.unwrap();
-        }
-    }
-    for version in 0..=7 {
-        age(folder.path(), &log(version, "json"), DAY * 40);
-    }
-    for version in [3, 6] {
-        age(folder.path(), &log(version, "checkpoint.parquet"), DAY * 40);
-    }
+    let lake = make_old_log(Lake::on_disk(folder.path()).await, folder.path()).await;
     let files = lake.files().await;
     let dry = clean_log(&lake.store, &lake.clock, &files, DAY * 30, true)
         .await
@@ -181,6 +190,66 @@ async fn log_clean_up_keeps_every_version_inside_the_retention_readable() {
             .objects,
         0
     );
+}
+
+#[tokio::test]
+async fn a_clean_up_that_was_killed_anywhere_is_ended_by_the_next_one() {
+    // In the order in which a clean-up deletes.
+    let expired = [0, 1, 2, 3]
+        .map(|version| log(version, "json"))
+        .into_iter()
+        .chain([log(3, "checkpoint.parquet"), log(4, "json"), log(5, "json")])
+        .collect::<Vec<_>>();
+    for deleted in 0..=expired.len() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = make_old_log(Lake::on_disk(folder.path()).await, folder.path()).await;
+        let files = lake.files().await;
+        for key in &expired[..deleted] {
+            fs::remove_file(folder.path().join("orders").join(key)).unwrap();
+        }
+        let done = clean_log(&lake.store, &lake.clock, &files, DAY * 30, false)
+            .await
+            .unwrap_or_else(|error| panic!("after {deleted}: {error}"));
+        assert_eq!(done.objects, (expired.len() - deleted) as u64);
+        assert!(
+            expired
+                .iter()
+                .all(|key| !folder.path().join("orders").join(key).exists())
+        );
+        assert_eq!(lake.rows().await, expected(270));
+    }
+}
+
+#[tokio::test]
+async fn a_clean_up_overtaken_by_another_is_not_taken_for_damage() {
+    // The other one is at work just after this one has chosen checkpoint 6: it ends at the same checkpoint, or at a later one.
+    for (below, boundary) in [(6, Some(6)), (9, None)] {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = make_old_log(Lake::on_disk(folder.path()).await, folder.path()).await;
+        let files = lake.files().await;
+        let (store, faulty) = Lake::behind_faults(folder.path());
+        let other: crate::testing::faulty_store::Interruption = Arc::new(move |inner| {
+            Box::pin(async move {
+                for version in 0..below {
+                    for end in ["json", "checkpoint.parquet"] {
+                        let path = Path::from(format!("orders/{}", log(version, end)));
+                        inner.delete(&path).await.unwrap_or_default();
+                    }
+                }
+            })
+        });
+        faulty.rule(
+            Operation::Get,
+            &log(3, "checkpoint.parquet"),
+            When::First(1),
+            Fault::First(other),
+        );
+        let done = clean_log(&store, &lake.clock, &files, DAY * 30, false)
+            .await
+            .unwrap_or_else(|error| panic!("the other deletes below {below}: {error}"));
+        assert_eq!(done.oldest_version, boundary, "{done:?}");
+        assert_eq!(lake.rows().await, expected(270));
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use arrow::array::{
     Array as _, ArrayRef, AsArray as _, Int32Array, Int64Array, RecordBatch, StringArray,
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
@@ -63,6 +64,14 @@ impl Lake {
         };
         let store = Store::open(&storage).unwrap().table("orders").unwrap();
         Lake::create(store, Clock::machine(), None).await
+    }
+
+    /// The same table behind faults.
+    fn behind_faults(folder: &LocalPath) -> (TableStore, FaultyStore) {
+        let disk = LocalFileSystem::new_with_prefix(folder).unwrap();
+        let faulty = FaultyStore::new(Arc::new(disk), Clock::machine(), 1);
+        let store = Store::over(Url::parse("memory:///").unwrap(), Arc::new(faulty.clone()));
+        (store.table("orders").unwrap(), faulty)
     }
 
     async fn create(store: TableStore, clock: Clock, faulty: Option<FaultyStore>) -> Lake {
