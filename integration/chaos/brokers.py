@@ -16,7 +16,7 @@ UNCLEAN = ("and ends there", "and grows on", "and grows on while it runs", "and 
 def rolling(batch: Batch, protocol: str) -> None:
     """Brokers are stopped in an orderly way or killed, one at a time under load, and come back: whoever led or coordinated, every record is there once."""
     cluster = batch.kafka
-    fleet = batch.begin(protocol, INSTANCES, per_second=1000, topic={"min_insync_replicas": 2}, producer={"enable_idempotence": True})
+    fleet = batch.begin(protocol, INSTANCES, per_second=1000, topic={"min_insync_replicas": 2})
 
     def play() -> str:
         fleet.await_at_work(SECONDS_MAX)

@@ -14,7 +14,8 @@ class Load(threading.Thread):
         super().__init__(daemon=True)
         self.partitions = partitions
         self.per_second = per_second
-        self.producer = kafka.producer(**{"linger_ms": 5, **config})
+        # A retry of a broker that starves must not put a record into the topic twice: that would be the producer's, and is counted as the sink's.
+        self.producer = kafka.producer(**{"linger_ms": 5, "enable_idempotence": True, **config})
         self.topic = topic
         self._enough = threading.Event()
         self.count = 0

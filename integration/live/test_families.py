@@ -55,7 +55,7 @@ def test_a_topic_feeds_several_tables_each_with_every_record_once_whatever_kills
     # Lags that differ leave the tables at different offsets whenever the process dies.
     events = json_table("events", topic, "seq long, text string, amount decimal(9,2)", target_lag="1s")
     sink = Sink(folder, kafka.bootstrap, events, plain_table("bytes", topic, "raw", target_lag="4s"), properties=SESSION)
-    load = Load(kafka, topic, per_second=1_000, enable_idempotence=True)
+    load = Load(kafka, topic, per_second=1_000)
     load.start()
     try:
         for number in range(KILLS):
@@ -84,7 +84,7 @@ def test_two_instances_share_the_tables_of_one_topic_while_they_come_and_go(kafk
     other = Sink(folder / "other", kafka.bootstrap, *sink.document["tables"], url=sink.lake.as_uri(), properties=cooperative)
     other.document["name"] = sink.document["name"]
     other.write()
-    load = Load(kafka, topic, per_second=1_000, enable_idempotence=True)
+    load = Load(kafka, topic, per_second=1_000)
     load.start()
     try:
         with sink.start() as running:
