@@ -227,7 +227,8 @@ struct Reading {
 
 impl Reading {
     fn begin(bench: &Bench) -> Reading {
-        let lookup = Lookup::new(&bench.config.kafka, TIMEOUT).expect("a client");
+        let lookup =
+            Lookup::new(&bench.config.kafka, TIMEOUT, &Clock::machine()).expect("a client");
         let topics: Vec<&str> = bench.table().topics.iter().map(String::as_str).collect();
         let mut left = BTreeMap::new();
         for topic in &topics {

@@ -98,7 +98,7 @@ impl World {
                 .map(|table| Lake::new(end.objects(), &table.path))
                 .collect(),
             settings,
-            all_tables_from: if seed % 2 == 0 { 4 } else { 0 },
+            all_tables_from: if seed.is_multiple_of(2) { 4 } else { 0 },
             pool_bytes,
             timeline,
             trace,
