@@ -178,7 +178,7 @@ fn a_family_that_reads_on_from_its_highest_offset_is_caught() {
     check_caught(
         Bug::HighestOfFamily,
         0..100,
-        &["in the table None", "DLQ-1"],
+        &["which is not in the table", "DLQ-1"],
     );
 }
 
