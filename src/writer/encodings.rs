@@ -6,7 +6,7 @@
 //! | most values differ, or their dictionary is too large | no dictionary | it would be given up in every row group |
 //! | integers, times, decimals of up to 18 digits | differences where there is no dictionary | offsets, times and ids are a hundredth of their plain size, and several times faster |
 //! | the same that lie close together, such as counts | no dictionary | differences are as small, and spare the look-up of every value |
-//! | text and bytes | lengths, then all bytes, where there is no dictionary | a length before every value makes the compressor begin anew at each |
+//! | short text and bytes | lengths, then all bytes, where there is no dictionary | a length before every value makes the compressor begin anew at each |
 //! | anything else | as the layout says | - |
 
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use parquet::file::properties::WriterProperties;
 
 use crate::writer::layout::DICTIONARY_BYTES_MAX;
 
+/// The mean length up to which text and bytes are short.
+const SHORT_BYTES_MAX: usize = 256;
 /// Rows that are looked at.
 const SAMPLE_ROWS_MAX: usize = 32 * 1024;
 /// How many more bits a difference may take than a place in a dictionary: the look-up of a value costs as much as its bits.
@@ -51,7 +53,7 @@ pub(crate) fn choose(
                 builder.set_column_encoding(column.path().clone(), Encoding::DELTA_BINARY_PACKED);
             has_dictionary = repeated.is_some_and(|distinct| are_far_apart(leaf, distinct));
         }
-        if column.physical_type() == Type::BYTE_ARRAY {
+        if column.physical_type() == Type::BYTE_ARRAY && are_short(leaf) {
             let encoding = Encoding::DELTA_LENGTH_BYTE_ARRAY;
             builder = builder.set_column_encoding(column.path().clone(), encoding);
         }
@@ -130,6 +132,25 @@ fn repeated_among<'a>(count_max: usize, values: impl Iterator<Item = &'a [u8]>) 
         }
     }
     (distinct * 2 <= count.max(1)).then_some(distinct)
+}
+
+/// Whether text or bytes are short enough that the lengths between them matter to the compressor. The encoder of lengths keeps a page beside the one that it hands
+/// over, and pages of long values are large.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "these are the types that Parquet holds as bytes"
+)]
+fn are_short(leaf: &ArrayRef) -> bool {
+    let bytes = match leaf.data_type() {
+        DataType::Utf8 => leaf.as_string::<i32>().value_offsets(),
+        DataType::Binary => leaf.as_binary::<i32>().value_offsets(),
+        _ => return false,
+    };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
+    let total = usize::try_from(last - first).unwrap_or(usize::MAX);
+    total <= SHORT_BYTES_MAX * (leaf.len() - leaf.null_count()).max(1)
 }
 
 /// Whether the differences of integers take clearly more bits than their places in a dictionary of so many.
@@ -283,6 +304,9 @@ mod tests {
             (0..10_000).map(|number| format!("{:0200}", number / 10)),
         );
         check(&column("s", Arc::new(long)), "s", false, LENGTHS);
+        let documents =
+            StringArray::from_iter_values((0..1000).map(|number| format!("{number:04000}")));
+        check(&column("s", Arc::new(documents)), "s", false, None);
     }
 
     #[test]
