@@ -171,11 +171,13 @@ class Foreign:
 
     def _wins(self, statement: str) -> bool:
         """A conflict is its own to notice."""
+        # Beside ten commits a second a slow Spark loses every put; by default it would go on for ten million of them.
+        spark().conf.set("spark.databricks.delta.maxCommitAttempts", "30")
         try:
             spark().sql(statement)
             return True
         except Exception as error:
-            assert "Concurrent" in str(error) or "DELTA_CONCURRENT" in str(error), error
+            assert any(words in str(error) for words in ("Concurrent", "DELTA_CONCURRENT", "DELTA_MAX_COMMIT_RETRIES_EXCEEDED")), error
             self.conflicts += 1
             return False
 
