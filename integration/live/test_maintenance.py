@@ -171,8 +171,8 @@ class Foreign:
 
     def _wins(self, statement: str) -> bool:
         """A conflict is its own to notice."""
-        # Beside ten commits a second a slow Spark loses every put; by default it would go on for ten million of them.
-        spark().conf.set("spark.databricks.delta.maxCommitAttempts", "30")
+        # Beside ten commits a second a slow Spark loses every put, and by default goes on for ten million of them; a minute has room for few.
+        spark().conf.set("spark.databricks.delta.maxCommitAttempts", "4" if SECONDS < 300 else "100")
         try:
             spark().sql(statement)
             return True
