@@ -140,16 +140,29 @@ def sequence(reader: str, table: Path) -> list[int]:
     return sorted(number for batch in batches(reader, table, ["seq"]) for number in batch.column(0).to_pylist())
 
 
-class Foreign:
-    """Spark at work on the table: on the whole, where it meets our compactor, and on a cold table partition, where it must win."""
+class Foreign(threading.Thread):
+    """Spark at work on the table: on the whole, where it meets our compactor, and on a cold table partition, where it must win. At its own pace: one statement may take
+    as long as the load lasts, since it holds its commit against each of ours, ten a second."""
 
     def __init__(self, table: Path):
+        super().__init__(daemon=True)
+        self.enough = threading.Event()
+        # Every record with a lower number is in the table.
+        self.below = 0
+        self.failures: list = []
         self.table = f"delta.`{table}`"
         self.deleted: list[range] = []
         self.conflicts = self.steps = 0
         self.next = 0
 
-    def step(self, below: int) -> None:
+    def run(self) -> None:
+        try:
+            while not self.enough.wait(0.5):
+                self._step(self.below)
+        except Exception as error:
+            self.failures.append(error)
+
+    def _step(self, below: int) -> None:
         """Deletes a few rows that are surely committed, and optimizes."""
         self.steps += 1
         cold = below // BLOCK - 2
@@ -171,8 +184,8 @@ class Foreign:
 
     def _wins(self, statement: str) -> bool:
         """A conflict is its own to notice."""
-        # Beside ten commits a second a slow Spark loses every put, and by default goes on for ten million of them; a minute has room for few.
-        spark().conf.set("spark.databricks.delta.maxCommitAttempts", "4" if SECONDS < 300 else "100")
+        # By default it goes on for ten million of them.
+        spark().conf.set("spark.databricks.delta.maxCommitAttempts", "100")
         try:
             spark().sql(statement)
             return True
@@ -197,14 +210,16 @@ def test_comp_2_rows_stay_exact_while_everything_maintains_at_once(kafka, folder
         first, began = max(log.entries), time.monotonic()
         for maintainer in maintainers:
             maintainer.start()
+        foreign.start()
         orphans = [path / f"part-orphan-{number}.parquet" for number in range(3)]
         for orphan in orphans:
             orphan.write_bytes(b"left by a crash")
         while time.monotonic() < began + SECONDS:
             backdate(path, log, orphans)
-            foreign.step(log.committed_below(4))
+            foreign.below = log.committed_below(4)
             time.sleep(0.5)
             assert running.is_alive, running.wait()
+            assert not foreign.failures, foreign.failures
         log.look()
         rate = len([version for version in log.by("STREAMING UPDATE", "lakeward/") if version > first]) / (time.monotonic() - began)
         for maintainer in maintainers:
@@ -215,6 +230,10 @@ def test_comp_2_rows_stay_exact_while_everything_maintains_at_once(kafka, folder
         load.end()
         ended = running.drain()
         ended.expect(0)
+    # Nothing outruns it any more.
+    foreign.enough.set()
+    foreign.join(180)
+    assert not foreign.is_alive() and not foreign.failures, foreign.failures
     sink.until_caught_up(seconds_max=240).expect(0)
     log.look()
     ours, theirs = log.by("OPTIMIZE", "lakeward/"), {name: log.by(name, "Apache-Spark") for name in ("OPTIMIZE", "DELETE")}
@@ -237,7 +256,12 @@ def test_comp_2_rows_stay_exact_while_everything_maintains_at_once(kafka, folder
     assert oldest > 0, "the log was not cleaned up"
     # Zero ingest aborts: an epoch that had to end is said.
     assert "the epoch ended at a commit" not in ended.stderr, ended
-    gone = {number for numbers in foreign.deleted for number in numbers}
+    # What the log says was deleted: a DELETE that says it is done without a commit has deleted nothing, and is shown.
+    said = [str(info(log.entries[version]).get("operationParameters", {})) for version in theirs["DELETE"]]
+    committed = [rows for rows in foreign.deleted if any(str(rows.start) in text for text in said)]
+    print(f"[maintain] Spark said of {len(foreign.deleted)} DELETEs that they are done, {len(committed)} are in the log", flush=True)
+    assert len(committed) == len(theirs["DELETE"]), (foreign.deleted, said)
+    gone = {number for numbers in committed for number in numbers}
     wanted = [number for number in range(load.count) if number not in gone]
     for reader in READERS:
         assert sequence(reader, path) == wanted, f"{reader} does not read what was sent"
