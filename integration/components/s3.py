@@ -1,4 +1,4 @@
-"""Owns an S3 server (moto, with an atomic put-if-absent) with buckets, and copying a table out of it. Not faults of a store: those are offline tests."""
+"""Owns an S3 server (moto, with an atomic put-if-absent) with buckets, which speaks Google's dialect too, and copying a table out of it. Not faults of a store: those are offline tests."""
 
 import json
 import secrets
@@ -30,6 +30,10 @@ class S3:
             "aws_region": REGION,
             "aws_allow_http": "true",
         }
+
+        # A service account that asks nobody for a token.
+        account = {"gcs_base_url": self.endpoint, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+        self.google_options = {"google_service_account_key": json.dumps(account), "google_allow_http": "true"}
 
     def __enter__(self) -> "S3":
         self.server.start(lambda: requests.get(self.endpoint, timeout=2).ok)

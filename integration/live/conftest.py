@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from components import S3, Kafka, Registry, run_folder
+from components import S3, Azure, Kafka, Registry, run_folder
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +24,12 @@ def registry():
 @pytest.fixture(scope="session")
 def s3():
     with S3() as component:
+        yield component
+
+
+@pytest.fixture(scope="session")
+def azure():
+    with Azure() as component:
         yield component
 
 

@@ -178,21 +178,28 @@ class Foreign(threading.Thread):
         rows = range(low, low + 7)
         if not any(set(rows) & set(gone) for gone in self.deleted):
             block = rows.start - rows.start % BLOCK
-            if self._wins(f"DELETE FROM {self.table} WHERE block IN ({block}, {block + BLOCK}) AND seq >= {rows.start} AND seq < {rows.stop}"):
+            matching = f"WHERE block IN ({block}, {block + BLOCK}) AND seq >= {rows.start} AND seq < {rows.stop}"
+            answer = self._wins(f"DELETE FROM {self.table} {matching}")
+            if answer and answer[0]["num_affected_rows"]:
                 self.deleted.append(rows)
+            elif answer:
+                spark().sql("SELECT 1").collect()
+                seen = spark().sql(f"SELECT count(*) AS n FROM {self.table} {matching}").collect()[0]["n"]
+                all_seen = spark().sql(f"SELECT count(*) AS n, max(seq) AS m, min(seq) as l FROM {self.table}").collect()[0]
+                print(f"[maintain] EXPERIMENT Spark deleted {answer} of {rows}, then counts {seen}; below {below}; {all_seen}; "
+                      f"{spark().sql(f'DESCRIBE HISTORY {self.table} LIMIT 3').collect()}", flush=True)
         self._wins(f"OPTIMIZE {self.table}{where}")
 
-    def _wins(self, statement: str) -> bool:
-        """A conflict is its own to notice."""
+    def _wins(self, statement: str) -> list | None:
+        """What Spark answers; a conflict is its own to notice."""
         # By default it goes on for ten million of them.
         spark().conf.set("spark.databricks.delta.maxCommitAttempts", "100")
         try:
-            spark().sql(statement)
-            return True
+            return spark().sql(statement).collect()
         except Exception as error:
             assert any(words in str(error) for words in ("Concurrent", "DELTA_CONCURRENT", "DELTA_MAX_COMMIT_RETRIES_EXCEEDED")), error
             self.conflicts += 1
-            return False
+            return None
 
 
 def test_comp_2_rows_stay_exact_while_everything_maintains_at_once(kafka, folder, topic, seed):

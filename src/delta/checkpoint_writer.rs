@@ -5,6 +5,7 @@ use delta_kernel::Snapshot;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
 use serde_json::json;
+use url::Url;
 
 use crate::clock::Clock;
 use crate::delta::error::Error;
@@ -32,7 +33,7 @@ impl TableStore {
         log::last_checkpoint(self).await
     }
 
-    /// Writes a verified checkpoint of the newest version; answers that version. The log stays as it is. Blocks its thread for a while.
+    /// Writes a verified checkpoint of the newest version; answers that version. The log stays as it is. Needs a Tokio runtime that may block threads.
     pub async fn write_checkpoint(&self, clock: &Clock) -> Result<u64, Error> {
         let list = FileList::load(self, Extent::default()).await?;
         let version = list.version();
@@ -64,29 +65,33 @@ impl TableStore {
     /// Writes a checkpoint to `staged` and holds what can be read there against the replayed list.
     async fn prove(&self, staged: &Path, list: &FileList) -> Result<(), Error> {
         let version = list.version();
-        let failed = |error: delta_kernel::Error| self.failed("write a checkpoint", error);
         let url = self
             .url()
             .join(staged.as_ref())
             .map_err(|error| self.failed("write a checkpoint", error))?;
-        let engine = self.log().engine(None);
-        let snapshot = Snapshot::builder_for(self.url().clone())
-            .at_version(version)
-            .build(engine.as_ref())
-            .map_err(failed)?;
-        let writer = snapshot
-            .create_checkpoint_writer(engine.as_ref())
-            .map_err(failed)?;
-        let data = writer.checkpoint_data(engine.as_ref()).map_err(failed)?;
-        let rows = data.map(|batch| batch.and_then(|batch| batch.apply_selection_vector()));
-        engine
-            .parquet_handler()
-            .write_parquet_file(url, Box::new(rows))
-            .map_err(failed)?;
+        let table = self.clone();
+        // The kernel blocks until its requests are answered. On this thread they might never be: a connection that is kept open is driven by the runtime that opened it.
+        tokio::task::spawn_blocking(move || table.write_by_kernel(version, url))
+            .await
+            .map_err(|error| self.failed("write a checkpoint", error))?
+            .map_err(|error| self.failed("write a checkpoint", error))?;
         let Some(file) = log::look(self, staged).await? else {
             return Err(self.failed("write a checkpoint", "the store does not show it"));
         };
         self.compare(version, file, list).await
+    }
+
+    fn write_by_kernel(&self, version: u64, url: Url) -> Result<(), delta_kernel::Error> {
+        let engine = self.log().engine(None);
+        let snapshot = Snapshot::builder_for(self.url().clone())
+            .at_version(version)
+            .build(engine.as_ref())?;
+        let writer = snapshot.create_checkpoint_writer(engine.as_ref())?;
+        let data = writer.checkpoint_data(engine.as_ref())?;
+        let rows = data.map(|batch| batch.and_then(|batch| batch.apply_selection_vector()));
+        engine
+            .parquet_handler()
+            .write_parquet_file(url, Box::new(rows))
     }
 
     async fn compare(

@@ -196,7 +196,7 @@ impl Error {
     }
 }
 
-/// A store's error on one line: S3's own code and message where it sent XML, else the first line with the cause at its root.
+/// A store's error on one line: the cloud's own code and the first line of its message where it sent XML, else the first line with the cause at its root.
 pub(crate) fn brief(error: &(dyn StdError + 'static)) -> String {
     let text = error.to_string();
     let tag = |name: &str| {
@@ -207,6 +207,7 @@ pub(crate) fn brief(error: &(dyn StdError + 'static)) -> String {
     };
     if let Some(code) = tag("Code") {
         return tag("Message").map_or(code.clone(), |message| {
+            let message = message.lines().next().unwrap_or_default();
             format!("{code}: {}", message.trim_end_matches('.'))
         });
     }

@@ -5,6 +5,7 @@ mod actions;
 mod change;
 mod checkpoint;
 mod checkpoint_writer;
+mod cloud;
 mod commit;
 mod create;
 mod durable;

@@ -1,14 +1,12 @@
-//! Opens the object store of `storage.url` and hands out the stores of single tables. Owns URLs, options and deltalake's log store; reads no log.
+//! Opens the object store of `storage.url` and hands out the stores of single tables. Owns URLs and deltalake's log store, not the clouds and their
+//! options (cloud); reads no log.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with, object_store_factories};
+use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
 use object_store::ObjectStore;
-use object_store::aws::AmazonS3ConfigKey;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -16,6 +14,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::delta::cloud::Cloud;
 use crate::delta::durable::Durable;
 use crate::delta::error::Error;
 use crate::delta::probe;
@@ -31,18 +30,23 @@ pub struct Store {
 impl Store {
     /// Opens `storage.url`. A local directory that is missing is created; nothing else is written or read.
     pub fn open(storage: &settings::Storage) -> Result<Store, Error> {
-        match storage.url.scheme() {
-            "file" => Store::open_local(&storage.url),
-            "s3" | "s3a" => Store::open_s3(storage),
-            scheme @ ("gs" | "az" | "abfs" | "abfss" | "adl") => Err(invalid_url(
-                &storage.url,
-                format!("{scheme}:// is not built yet; use file:// or s3://"),
-            )),
-            scheme => Err(invalid_url(
-                &storage.url,
-                format!("the scheme {scheme}:// is not known; use file:// or s3://"),
-            )),
+        let url = &storage.url;
+        if url.scheme() == "file" {
+            return Store::open_local(url);
         }
+        let cloud = Cloud::of(url.scheme()).ok_or_else(|| {
+            let reason = format!(
+                "the scheme {}:// is not known; use file://, s3://, az://, abfss:// or gs://",
+                url.scheme()
+            );
+            invalid_url(url, reason)
+        })?;
+        let (root, config) = cloud.open(storage)?;
+        Ok(Store {
+            url: url.clone(),
+            root,
+            config,
+        })
     }
 
     /// The tables of `url` on an object store that is open already and rooted at the URL's host.
@@ -121,30 +125,6 @@ impl Store {
             config: StorageConfig::default(),
         })
     }
-
-    fn open_s3(storage: &settings::Storage) -> Result<Store, Error> {
-        deltalake::aws::register_handlers(None);
-        let url = &storage.url;
-        let options = s3_options(storage)?;
-        let config = StorageConfig::parse_options(options).map_err(|error| Error::StoreOption {
-            key: "*".to_owned(),
-            reason: error.to_string(),
-        })?;
-        let scheme = Url::parse(&format!("{}://", url.scheme()))
-            .map_err(|error| invalid_url(url, error.to_string()))?;
-        let factories = object_store_factories();
-        let factory = factories
-            .get(&scheme)
-            .ok_or_else(|| Error::Bug(format!("no object store is registered for {scheme}")))?;
-        let (root, _prefix) = factory
-            .parse_url_opts(url, &config)
-            .map_err(|error| invalid_url(url, error.to_string()))?;
-        Ok(Store {
-            url: url.clone(),
-            root,
-            config,
-        })
-    }
 }
 
 impl fmt::Debug for Store {
@@ -213,7 +193,7 @@ impl fmt::Debug for TableStore {
     }
 }
 
-fn invalid_url(url: &Url, reason: String) -> Error {
+pub(super) fn invalid_url(url: &Url, reason: String) -> Error {
     Error::Url {
         url: url.to_string(),
         reason,
@@ -230,64 +210,6 @@ fn root_path(url: &Url) -> Result<Path, Error> {
     Path::from_url_path(url.path()).map_err(|error| invalid_url(url, error.to_string()))
 }
 
-/// The options as written, without those that would break put-if-absent, and with a bound on object_store's own retries so that a commit's deadline holds.
-fn s3_options(storage: &settings::Storage) -> Result<HashMap<String, String>, Error> {
-    let mut options = HashMap::from([("retry_timeout".to_owned(), "20s".to_owned())]);
-    for (key, value) in &storage.options {
-        let name = key.to_ascii_lowercase();
-        let value = value.reveal();
-        let refused = match name.as_str() {
-            "aws_s3_allow_unsafe_rename" | "allow_unsafe_rename"
-                if !matches!(value, "false" | "0") =>
-            {
-                Some("it gives up put-if-absent; remove it")
-            }
-            "aws_s3_locking_provider" => {
-                Some("commits use the store's conditional put, not a lock table; remove it")
-            }
-            "aws_conditional_put" | "conditional_put" if value != "etag" => {
-                Some("commits need conditional puts; remove it")
-            }
-            _ => None,
-        };
-        if let Some(reason) = refused {
-            return Err(Error::StoreOption {
-                key: key.clone(),
-                reason: reason.to_owned(),
-            });
-        }
-        if AmazonS3ConfigKey::from_str(&name).is_err()
-            && !name.starts_with("aws_")
-            && !is_store_option(&name)
-        {
-            return Err(Error::StoreOption {
-                key: key.clone(),
-                reason: "it is not an option of an S3 store".to_owned(),
-            });
-        }
-        let is_address = name.ends_with("_url") || name.ends_with("endpoint");
-        options.insert(
-            key.clone(),
-            if is_address {
-                value.trim_end_matches('/').to_owned()
-            } else {
-                value.to_owned()
-            },
-        );
-    }
-    Ok(options)
-}
-
-/// Options that delta-rs takes beside those of the S3 client.
-fn is_store_option(name: &str) -> bool {
-    matches!(
-        name,
-        "max_retries" | "retry_timeout" | "max_concurrency" | "certificate_path"
-    ) || ["init_backoff", "max_backoff", "base"]
-        .iter()
-        .any(|field| name == *field || name == format!("backoff_config.{field}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -296,57 +218,19 @@ mod tests {
     use crate::config::settings::Secret;
     use crate::error::Kind;
 
-    fn check(url: &str, options: &[(&str, &str)], expect: &str) {
-        let options = options
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), Secret::new(*value)))
-            .collect::<BTreeMap<_, _>>();
+    #[test]
+    fn a_scheme_that_no_store_has_is_refused() {
         let error = Store::open(&settings::Storage {
-            url: Url::parse(url).unwrap(),
-            options,
+            url: Url::parse("ftp://lake/bronze").unwrap(),
+            options: BTreeMap::new(),
         })
         .unwrap_err();
         assert_eq!(
             (error.to_string().as_str(), error.kind()),
-            (expect, Kind::Invalid)
-        );
-    }
-
-    #[test]
-    fn stores_that_are_not_built_are_refused_by_name() {
-        check(
-            "gs://lake/bronze",
-            &[],
-            "storage.url `gs://lake/bronze`: gs:// is not built yet; use file:// or s3://",
-        );
-        check(
-            "az://lake/bronze",
-            &[],
-            "storage.url `az://lake/bronze`: az:// is not built yet; use file:// or s3://",
-        );
-        check(
-            "ftp://lake/bronze",
-            &[],
-            "storage.url `ftp://lake/bronze`: the scheme ftp:// is not known; use file:// or s3://",
-        );
-    }
-
-    #[test]
-    fn options_that_break_put_if_absent_are_refused() {
-        check(
-            "s3://lake",
-            &[("AWS_S3_ALLOW_UNSAFE_RENAME", "true")],
-            "storage.options.AWS_S3_ALLOW_UNSAFE_RENAME: it gives up put-if-absent; remove it",
-        );
-        check(
-            "s3://lake",
-            &[("aws_conditional_put", "disabled")],
-            "storage.options.aws_conditional_put: commits need conditional puts; remove it",
-        );
-        check(
-            "s3://lake",
-            &[("endpiont", "http://localhost")],
-            "storage.options.endpiont: it is not an option of an S3 store",
+            (
+                "storage.url `ftp://lake/bronze`: the scheme ftp:// is not known; use file://, s3://, az://, abfss:// or gs://",
+                Kind::Invalid
+            )
         );
     }
 

@@ -1,39 +1,25 @@
 //! Parquet files read from an object store, range by range. Owns that bridge and whose fault a failed read is; keeps nothing.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::{FutureExt as _, TryFutureExt as _};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _};
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::{
-    AsyncFileReader, MetadataSuffixFetch, ParquetRecordBatchStreamBuilder,
-};
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
-/// One file of a store.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredFile {
-    objects: Arc<dyn ObjectStore>,
-    path: Path,
-}
+use crate::delta::ObjectReader;
 
-impl StoredFile {
-    /// Reads the footer.
-    pub(crate) async fn open(
-        objects: &Arc<dyn ObjectStore>,
-        path: &Path,
-    ) -> Result<ParquetRecordBatchStreamBuilder<StoredFile>> {
-        let file = StoredFile {
-            objects: Arc::clone(objects),
-            path: path.clone(),
-        };
-        ParquetRecordBatchStreamBuilder::new(file).await
-    }
+/// Reads the footer of a file, however large it is: its size is asked for, since Azure gives no range from the end.
+pub(crate) async fn open(
+    objects: &Arc<dyn ObjectStore>,
+    path: &Path,
+) -> Result<ParquetRecordBatchStreamBuilder<ObjectReader>> {
+    let there = objects
+        .head(path)
+        .await
+        .map_err(|error| ParquetError::External(Box::new(error)))?;
+    let file = ObjectReader::new(Arc::clone(objects), path.clone(), there.size);
+    ParquetRecordBatchStreamBuilder::new(file).await
 }
 
 /// Whether a failed read is the store's fault, not the file's.
@@ -57,51 +43,4 @@ fn stored(error: &ParquetError) -> Option<&object_store::Error> {
         return None;
     };
     error.downcast_ref()
-}
-
-fn external(error: object_store::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
-}
-
-impl AsyncFileReader for StoredFile {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
-        self.objects
-            .get_range(&self.path, range)
-            .map_err(external)
-            .boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
-        async move {
-            let read = self.objects.get_ranges(&self.path, &ranges).await;
-            read.map_err(external)
-        }
-        .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
-        async move {
-            let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
-            Ok(Arc::new(reader.load_via_suffix_and_finish(self).await?))
-        }
-        .boxed()
-    }
-}
-
-impl MetadataSuffixFetch for &mut StoredFile {
-    fn fetch_suffix(&mut self, suffix: usize) -> BoxFuture<'_, Result<Bytes>> {
-        let range = GetRange::Suffix(u64::try_from(suffix).unwrap_or(u64::MAX));
-        let options = GetOptions {
-            range: Some(range),
-            ..GetOptions::default()
-        };
-        async move {
-            let answer = self.objects.get_opts(&self.path, options).await;
-            answer.map_err(external)?.bytes().await.map_err(external)
-        }
-        .boxed()
-    }
 }

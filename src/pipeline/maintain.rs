@@ -73,7 +73,10 @@ pub(super) fn start(
     let rows = budget.rows.clone();
     let pace = Pace::yielding(Arc::new(move || rows.used_bytes() > rows.limit_bytes() / 4));
     let (mine, clock) = (pace.clone(), clock.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // Its own thread decodes and encodes for seconds at a time; the worker meanwhile drives the connections, which ingest uses as well once they are open.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("lakeward-upkeep-io")
         .enable_all()
         .build()
         .map_err(|error| Error::Bug(format!("no runtime for maintenance: {error}")))?;

@@ -60,12 +60,7 @@ impl Control {
                 answer(ordered, Answer::Done);
                 return Ok(());
             }
-            Order::Pause => {
-                family.rests = true;
-                let owned = family.all_owned();
-                self.pause(&owned)?;
-            }
-            Order::Flush => {}
+            Order::Pause | Order::Flush => {}
         }
         // Without an epoch there is nothing to commit, and the order is done.
         let live = self.families.get(&name).filter(|family| family.is_live());
@@ -80,6 +75,14 @@ impl Control {
             answer(ordered, Answer::Refused(reason));
             return Ok(());
         };
+        // Only now: a pause that is refused must leave the table at work.
+        if ordered.order == Order::Pause
+            && let Some(family) = self.families.get_mut(&name)
+        {
+            family.rests = true;
+            let owned = family.all_owned();
+            self.pause(&owned)?;
+        }
         self.obeying.push(Obeying { ordered, waiting });
         Ok(())
     }

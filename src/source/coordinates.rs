@@ -23,6 +23,9 @@ use crate::source::error::{Error, words};
 
 /// How long one poll waits; a step of the timeout.
 const POLL: Duration = Duration::from_millis(100);
+/// How often a group is asked again whose coordinator moves, and the pause between: five seconds in all.
+const COORDINATOR_ASKS: usize = 20;
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(250);
 /// What may lie in librdkafka's queue before the reason of a failure.
 const EVENTS_MAX: usize = 64;
 /// The bytes of a sample after which it takes no further record.
@@ -115,11 +118,24 @@ impl Coordinates {
     pub fn check_group(&self) -> Result<(), Error> {
         let mut asked = TopicPartitionList::new();
         asked.add_partition("lakeward-permission-check", 0);
-        let answer = self.consumer.committed_offsets(asked, self.timeout);
-        answer.map(drop).map_err(|error| Error::Group {
-            group_id: self.group_id.clone(),
-            reason: self.reason(&error),
-        })
+        let mut asks_left = COORDINATOR_ASKS;
+        loop {
+            let answer = self.consumer.committed_offsets(asked.clone(), self.timeout);
+            match answer {
+                Err(error) if asks_left > 0 && is_moving(&error) => {
+                    asks_left -= 1;
+                    // Nothing is assigned, so this only waits, and hears the client's own news.
+                    drop(self.consumer.poll(Timeout::After(COORDINATOR_PAUSE)));
+                }
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    return Err(Error::Group {
+                        group_id: self.group_id.clone(),
+                        reason: self.reason(&error),
+                    });
+                }
+            }
+        }
     }
 
     /// The first records in `span`, at most so many, with all their bytes; fewer where they are large.
@@ -262,4 +278,16 @@ fn is_final(error: &KafkaError) -> bool {
         RDKafkaErrorCode::Fatal,
     ]
     .contains(&code)
+}
+
+/// Whether the group's coordinator is only just being chosen or is still loading, as on a broker that has just started.
+fn is_moving(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+        )
+    )
 }

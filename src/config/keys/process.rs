@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("schema_registry.tls.certificate", Kind::Text, Default::Absent, "A PEM file of the client's certificate chain; needs `key`.").example("lakeward.pem"),
     Key::new("schema_registry.tls.key", Kind::Text, Default::Absent, "A PEM file of the client's private key; needs `certificate`.").example("lakeward.key"),
     Key::new("storage", Kind::Section, Default::Required, "Where the tables live."),
-    Key::new("storage.url", Kind::Text, Default::Required, "The root of all tables: `file:///folder` or `s3://bucket/prefix`. `gs://` and `az://` are not built yet.")
+    Key::new("storage.url", Kind::Text, Default::Required, "The root of all tables: `file:///folder`, `s3://bucket/prefix`, `az://container/prefix`, `abfss://container@account.dfs.core.windows.net/prefix` or `gs://bucket/prefix`.")
         .example("s3://lake/bronze"),
     Key::new(
         "storage.options",

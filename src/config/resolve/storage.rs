@@ -8,7 +8,9 @@ use crate::config::section::{Pair, Section, Text, join};
 use crate::config::settings::Storage;
 
 const PATH: &str = "storage.url";
-const HINT: &str = "write `file:///folder` or `s3://bucket/prefix`";
+const HINT: &str =
+    "write `file:///folder`, `s3://bucket/prefix`, `az://container/prefix` or `gs://bucket/prefix`";
+const ABFSS: &str = "`abfss://container@account.dfs.core.windows.net/prefix`";
 
 pub(super) fn resolve(root: &Section, findings: &mut Findings) -> Option<Storage> {
     let section = root.section("storage")?;
@@ -37,8 +39,10 @@ fn url(text: &Text, findings: &mut Findings) -> Option<Url> {
             return None;
         }
     };
-    if !url.username().is_empty() || url.password().is_some() {
-        let message = "holds a user or a key; write `aws_access_key_id` and `aws_secret_access_key` under `storage.options`, or use the environment";
+    // In Azure's URLs the user's place holds the container.
+    let has_container = matches!(url.scheme(), "abfss" | "abfs" | "wasb" | "wasbs");
+    if (!url.username().is_empty() && !has_container) || url.password().is_some() {
+        let message = "holds a user or a key; write it under `storage.options` (for S3 `aws_access_key_id` and `aws_secret_access_key`), or use the environment";
         findings.say(text.place, PATH, message.to_owned());
         return None;
     }
@@ -48,20 +52,35 @@ fn url(text: &Text, findings: &mut Findings) -> Option<Url> {
             "takes `{host}` for a host; a file URL has three slashes: `file:///{host}{}`",
             url.path()
         )),
-        "s3" if host.is_empty() => Some("names no bucket; write `s3://bucket/prefix`".to_owned()),
-        "file" | "s3" if url.query().is_some() || url.fragment().is_some() => {
+        scheme @ ("s3" | "gs") if host.is_empty() => {
+            Some(format!("names no bucket; write `{scheme}://bucket/prefix`"))
+        }
+        "az" if host.is_empty() => {
+            Some("names no container; write `az://container/prefix`".to_owned())
+        }
+        "az" if host.contains('.') => Some(format!(
+            "takes `{host}` for a container; write `az://container/prefix`, or with the account {ABFSS}"
+        )),
+        "abfss" if url.username().is_empty() || !host.contains('.') => {
+            Some(format!("names no container and account; write {ABFSS}"))
+        }
+        "file" | "s3" | "gs" | "az" | "abfss"
+            if url.query().is_some() || url.fragment().is_some() =>
+        {
             Some(format!("has a `?` or `#` part; {HINT}"))
         }
-        "file" | "s3" => None,
+        "file" | "s3" | "gs" | "az" | "abfss" => None,
         "s3a" | "s3n" => Some(format!(
             "has Hadoop's scheme; write `s3://{host}{}`",
             url.path()
         )),
-        "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" | "adl" | "wasb" | "wasbs" => {
-            Some(format!(
-                "is on a store that is not built yet; {HINT} (any S3-compatible store will do, with `aws_endpoint` under `storage.options`)"
-            ))
-        }
+        "gcs" => Some(format!(
+            "has an unknown scheme; write `gs://{host}{}`",
+            url.path()
+        )),
+        "azure" | "adl" | "abfs" | "wasb" | "wasbs" => Some(format!(
+            "has another scheme than ours for Azure; write `az://container/prefix` or {ABFSS}"
+        )),
         scheme => Some(format!("has the unknown scheme `{scheme}`; {HINT}")),
     };
     match complaint {

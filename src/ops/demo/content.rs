@@ -14,7 +14,7 @@ use crate::ops::demo::broker::SEED;
 use crate::ops::demo::orders::{self, Address, Item, Order};
 use crate::ops::exit::Failure;
 use crate::ops::progress::Progress;
-use crate::ops::stored_file::StoredFile;
+use crate::ops::stored_file;
 use crate::ops::verify::{Subject, live_files};
 use crate::ops::waiting::Patience;
 
@@ -42,7 +42,7 @@ pub(crate) async fn compare(
         let unreadable = |error: parquet::errors::ParquetError| {
             Failure::new(Kind::Corrupt, error).context(format!("cannot read {path}"))
         };
-        let builder = StoredFile::open(&subject.objects, &path)
+        let builder = stored_file::open(&subject.objects, &path)
             .await
             .map_err(unreadable)?;
         let mut stream = builder.build().map_err(unreadable)?;

@@ -10,7 +10,7 @@ use crate::delta::{self, Extent, FileList};
 use crate::error::Kind;
 use crate::ops::exit::Failure;
 use crate::ops::progress::Progress;
-use crate::ops::stored_file::{self, StoredFile};
+use crate::ops::stored_file;
 use crate::ops::verify::block_on;
 use crate::ops::waiting::Patience;
 use crate::ops::wiring;
@@ -93,7 +93,7 @@ async fn read(
         };
         let path = Path::parse(key).map_err(|error| damaged(error.to_string()))?;
         let opened = patience
-            .wait(STORE, StoredFile::open(&objects, &path))
+            .wait(STORE, stored_file::open(&objects, &path))
             .await?;
         let mut batches = opened
             .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())

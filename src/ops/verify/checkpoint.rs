@@ -12,7 +12,7 @@ use parquet::arrow::ProjectionMask;
 
 use crate::error::Kind;
 use crate::ops::exit::Failure;
-use crate::ops::stored_file::StoredFile;
+use crate::ops::stored_file;
 use crate::ops::verify::log::{Add, Txn};
 use crate::ops::waiting::Patience;
 
@@ -53,7 +53,7 @@ async fn batches(
     objects: &Arc<dyn ObjectStore>,
     path: &Path,
 ) -> Result<Vec<RecordBatch>, parquet::errors::ParquetError> {
-    let builder = StoredFile::open(objects, path).await?;
+    let builder = stored_file::open(objects, path).await?;
     let schema = builder.parquet_schema();
     let roots = schema
         .root_schema()

@@ -11,7 +11,7 @@ use object_store::path::Path;
 use crate::error;
 use crate::ops::exit::Failure;
 use crate::ops::progress::Progress;
-use crate::ops::stored_file::{self, StoredFile};
+use crate::ops::stored_file;
 use crate::ops::verify::audit::Subject;
 use crate::ops::verify::coverage::Coverage;
 use crate::ops::verify::history::{History, Life, LiveFile};
@@ -129,7 +129,7 @@ impl Reading<'_> {
         file: &LiveFile,
         patience: &Patience,
     ) -> Result<(), Trouble> {
-        let opened = StoredFile::open(&subject.objects, path);
+        let opened = stored_file::open(&subject.objects, path);
         let mut stream = patience
             .wait("the store (`storage.url`)", opened)
             .await??

@@ -177,7 +177,7 @@ impl World {
         });
         let name = format!("life {life}");
         // Not drawn, so that a seed's other events do not depend on it. Lives that declare other columns, and other types, are a config that is rolled out.
-        let declared = usize::try_from(life).unwrap_or(0) * 5 + 1 + self.lanes;
+        let declared = usize::try_from(life).unwrap_or(0) * 2 + 1 + self.lanes;
         let known = match self.settings.len() {
             all @ 2.. if life < self.all_tables_from => all - 1,
             all => all,
