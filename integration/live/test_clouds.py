@@ -87,7 +87,7 @@ def test_two_instances_and_a_kill_leave_a_table_in_another_cloud_exact(lake, kaf
 def test_maintenance_works_in_another_cloud(lake, kafka, folder, topic):
     kafka.create_topic(topic, 2)
     sink = sink_on(lake, kafka, folder, topic)
-    for number in range(12):
+    for number in range(6):
         kafka.produce(topic, (b'{"seq": %d, "text": "t", "amount": "1.25"}' % seq for seq in range(number * 500, number * 500 + 500)), 2)
         sink.until_caught_up().expect(0)
     before = audit(lake.download(folder / "before"), kafka.dump(topic), json_record)
