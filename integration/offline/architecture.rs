@@ -54,6 +54,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("saphyr", &["config"]),
     ("apache_avro", &["decode"]),
     ("protox", &["decode"]),
+    ("regex", &["config"]),
     ("reqwest", &["decode"]),
     ("hmac", &["decode"]),
     ("sha2", &["decode"]),

@@ -22,6 +22,10 @@ pub mod ddl;
 
 mod partition;
 
+mod pattern;
+
+pub mod expansion;
+
 mod section;
 
 mod check;

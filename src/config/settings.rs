@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::config::ddl;
 use crate::config::partition::segments;
+use crate::config::pattern::{NameTemplate, TopicPattern};
 
 /// Everything that one process works from.
 #[derive(Debug, Clone)]
@@ -28,8 +29,75 @@ pub struct Config {
     pub http: Http,
     /// How long a drain on SIGTERM may take.
     pub shutdown_grace: Duration,
-    /// The tables, names unique.
+    /// The tables whose topics are known by name, names unique; with those that patterns make once it is known which topics there are.
     pub tables: Vec<Table>,
+    /// The tables whose topics are to be found.
+    pub patterns: Vec<Pattern>,
+}
+
+/// What `topics_regex` makes: one table, or one for each name that its template makes of topics.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// The topics.
+    pub topics: TopicPattern,
+    /// The tables' names.
+    pub name: NameTemplate,
+    /// What the tables have in common; `{table}` and `{topic}` stand for the names where those differ.
+    pub table: Table,
+}
+
+impl Pattern {
+    /// Whether each topic has a subject of its own.
+    pub(crate) fn is_by_topic(&self) -> bool {
+        let keys = self.table.key.iter();
+        let subjects = std::iter::once(&self.table.value).chain(keys);
+        let mut subjects = subjects.filter_map(Value::subject);
+        subjects.any(|subject| subject.contains("{topic}"))
+    }
+
+    /// The table of this name over these topics; the pattern is the one at `index`.
+    pub(crate) fn table_of(&self, index: usize, literal: &str, topics: Vec<String>) -> Table {
+        let name = NameTemplate::plain(literal);
+        let mut table = self.table.clone();
+        let topic = topics.first().cloned().unwrap_or_default();
+        let filled = |text: &str| text.replace("{table}", &name).replace("{topic}", &topic);
+        table.path = filled(&table.path);
+        table.errors.table = filled(&table.errors.table);
+        for value in std::iter::once(&mut table.value).chain(&mut table.key) {
+            if let Some(subject) = value.subject_mut() {
+                *subject = filled(subject);
+            }
+        }
+        table.found = Some(Found {
+            pattern: index,
+            topics: self.topics.clone(),
+            template: self.name.clone(),
+            literal: literal.to_owned(),
+        });
+        table.name = name;
+        table.topics = topics;
+        table
+    }
+}
+
+/// Where a table comes from that a pattern makes.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Which of the config's patterns.
+    pub pattern: usize,
+    topics: TopicPattern,
+    template: NameTemplate,
+    literal: String,
+}
+
+impl Found {
+    /// Whether the template makes the same name of this topic only because `_` stands for characters that no name holds.
+    pub fn excludes(&self, topic: &str) -> bool {
+        let named = self.template.of(&self.topics, topic);
+        named.is_some_and(|named| {
+            named.name == NameTemplate::plain(&self.literal) && named.literal != self.literal
+        })
+    }
 }
 
 /// Where records come from.
@@ -137,8 +205,10 @@ pub struct Table {
     pub name: String,
     /// Where it lies under `storage.url`.
     pub path: String,
-    /// The topics; no topic feeds two tables yet.
+    /// The topics; a topic may feed several tables.
     pub topics: Vec<String>,
+    /// The pattern that found its topics; `None` where they are named.
+    pub found: Option<Found>,
     /// How values are decoded.
     pub value: Value,
     /// How keys are decoded into their Kafka column; `None` leaves them as bytes, where `metadata` includes them.
@@ -255,6 +325,37 @@ pub enum Value {
     Raw,
     /// The text as it is.
     Text,
+}
+
+impl Value {
+    /// The registry's subject that gives the columns.
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            Value::AvroConfluent { subject, .. }
+            | Value::JsonConfluent { subject, .. }
+            | Value::ProtobufConfluent { subject, .. } => Some(subject),
+            Value::AvroFile { .. }
+            | Value::AvroSingleObject { .. }
+            | Value::Json { .. }
+            | Value::ProtobufFile { .. }
+            | Value::Raw
+            | Value::Text => None,
+        }
+    }
+
+    fn subject_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Value::AvroConfluent { subject, .. }
+            | Value::JsonConfluent { subject, .. }
+            | Value::ProtobufConfluent { subject, .. } => Some(subject),
+            Value::AvroFile { .. }
+            | Value::AvroSingleObject { .. }
+            | Value::Json { .. }
+            | Value::ProtobufFile { .. }
+            | Value::Raw
+            | Value::Text => None,
+        }
+    }
 }
 
 /// Where the columns of JSON values come from.

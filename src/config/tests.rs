@@ -417,8 +417,7 @@ fn every_key_refuses_what_does_not_fit_it_at_its_place() {
             | Kind::Integer(..)
             | Kind::Lanes(..)
             | Kind::Choice(_)
-            | Kind::Start
-            | Kind::Later(_) => "[[]]",
+            | Kind::Start => "[[]]",
         };
         let text = MINIMAL.lines().filter(|line| {
             !line

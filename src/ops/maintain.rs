@@ -1,7 +1,10 @@
 //! `lakeward maintain`: maintenance as its own process, once or again and again. Owns the command's output and its end; what is done, and when, is maintenance's.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::config::Config;
+use crate::config::settings::Table;
 use crate::error::Kind;
 use crate::maintenance::upkeep::{Done, Task, Upkeep};
 use crate::maintenance::{self, Memory, Pace};
@@ -14,43 +17,96 @@ use crate::ops::signals::Signals;
 use crate::ops::verify::block_on;
 use crate::ops::waiting::Patience;
 use crate::ops::wiring;
+use crate::pipeline;
 
 /// How often a bar moves.
 const TICK: Duration = Duration::from_millis(200);
 /// How often a process that stays looks at what is due.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How often a process that stays looks for topics that its patterns take.
+const TOPICS: Duration = Duration::from_secs(60);
+
+/// The tables under maintenance, and what further ones are made from.
+struct Maintained<'a> {
+    config: Config,
+    names: &'a [String],
+    patience: &'a Patience,
+    metrics: Metrics,
+    tables: Vec<Upkeep>,
+    known: BTreeSet<String>,
+}
+
+impl Maintained<'_> {
+    /// Takes these in, unless they are known or not asked for.
+    async fn add(&mut self, tables: &[Table]) -> Result<(), Failure> {
+        let is_asked = |name: &String| self.names.is_empty() || self.names.contains(name);
+        let new = tables.iter().filter(|it| is_asked(&it.name) && !self.known.contains(&it.name));
+        for table in new.cloned().collect::<Vec<_>>() {
+            self.take(&table).await?;
+            self.known.insert(table.name);
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, table: &Table) -> Result<(), Failure> {
+        let (storage, clock) = (&self.config.storage, self.patience.clock());
+        let memory = Memory::of(self.config.limits.memory_bytes / 2);
+        let store = wiring::table_store(storage, table)?;
+        let metrics = self.metrics.upkeep(&table.name);
+        let upkeep = Upkeep::new(table, store.clone(), clock, memory, metrics);
+        self.tables.push(upkeep);
+        if wiring::has_rejected(storage, table, self.patience).await? {
+            let stores = (wiring::rejected_store(storage, table)?, store);
+            let metrics = self.metrics.upkeep(&table.errors.table);
+            let rejected = Upkeep::of_rejected(table, stores, clock, memory, metrics);
+            self.tables.push(rejected);
+        }
+        Ok(())
+    }
+
+    /// Takes in what patterns find by now; a failure is tried again.
+    async fn look(&mut self) {
+        if self.config.patterns.is_empty() {
+            return;
+        }
+        let (clock, limit) = (self.patience.clock(), self.patience.limit());
+        let added = match pipeline::known(&self.config, clock, limit).await {
+            Ok(known) => self.add(&known.config.tables).await,
+            Err(error) => Err(Failure::new(error.kind(), error)),
+        };
+        if let Err(failure) = added {
+            tracing::warn!(detail = %failure, "topics were not looked for");
+        }
+    }
+}
+
 /// Does what is due, or prints it.
 pub(super) fn maintain(request: &Maintain, patience: &Patience) -> Outcome {
     let config = wiring::config(&request.config)?;
-    let chosen = wiring::tables(&config, &request.tables)?;
-    let memory = Memory::of(config.limits.memory_bytes / 2);
-    let all_metrics = Metrics::new(&config.name);
-    let mut tables = Vec::new();
-    for table in chosen {
-        let store = wiring::table_store(&config.storage, table)?;
-        let metrics = all_metrics.upkeep(&table.name);
-        let upkeep = Upkeep::new(table, store.clone(), patience.clock(), memory, metrics);
-        tables.push(upkeep);
-        if wiring::has_rejected(&config.storage, table, patience)? {
-            let stores = (wiring::rejected_store(&config.storage, table)?, store);
-            let metrics = all_metrics.upkeep(&table.errors.table);
-            let clock = patience.clock();
-            tables.push(Upkeep::of_rejected(table, stores, clock, memory, metrics));
-        }
-    }
+    let known = wiring::known(&request.config, patience)?;
+    wiring::tables(&known, &request.tables)?;
+    let mut maintained = Maintained {
+        metrics: Metrics::new(&config.name),
+        config,
+        names: &request.tables,
+        patience,
+        tables: Vec::new(),
+        known: BTreeSet::new(),
+    };
     let tasks = request.tasks();
     block_on(async {
+        maintained.add(&known.tables).await?;
         if request.dry_run {
-            return forecast(&mut tables, &tasks, patience).await;
+            return forecast(&mut maintained.tables, &tasks, patience).await;
         }
         let pace = Pace::default();
         let mut signals = Signals::listen()?;
         let work = async {
             if request.once {
-                once(&mut tables, &tasks, &pace, patience).await
+                once(&mut maintained.tables, &tasks, &pace, patience).await
             } else {
-                stay(&mut tables, &tasks, &pace, patience).await
+                stay(&mut maintained, &tasks, &pace).await
             }
         };
         let mut work = Box::pin(work);
@@ -110,9 +166,15 @@ async fn once(tables: &mut [Upkeep], tasks: &[Task], pace: &Pace, patience: &Pat
     Ok(ending)
 }
 
-async fn stay(tables: &mut [Upkeep], tasks: &[Task], pace: &Pace, patience: &Patience) -> Outcome {
+async fn stay(maintained: &mut Maintained<'_>, tasks: &[Task], pace: &Pace) -> Outcome {
+    let patience = maintained.patience;
+    let mut looked = patience.clock().now();
     while !pace.is_stopped() {
-        for upkeep in tables.iter_mut() {
+        if patience.clock().now().since(looked) >= TOPICS {
+            maintained.look().await;
+            looked = patience.clock().now();
+        }
+        for upkeep in &mut maintained.tables {
             // Each task looks at the table itself; what it costs to look is bounded by how often it is due.
             for task in upkeep.due(u64::MAX) {
                 if !tasks.contains(&task) || pace.is_stopped() {

@@ -25,7 +25,7 @@ struct Row {
 
 /// Prints committed offsets, ends and lags.
 pub(super) fn show(request: &OffsetsShow, patience: &Patience) -> Outcome {
-    let config = wiring::config(&request.config)?;
+    let config = wiring::known(&request.config, patience)?;
     let tables = wiring::tables(&config, &request.tables)?;
     let kafka = Kafka::connect(&config.kafka, patience)?;
     let mut rows = Vec::new();

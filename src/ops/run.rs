@@ -20,7 +20,9 @@ use crate::pipeline::{self, Orders, RunOptions, Status, Stop, Surroundings};
 pub(crate) fn run(request: &Run, patience: &Patience) -> Outcome {
     let clock = patience.clock();
     let config = wiring::config(&request.config)?;
-    wiring::tables(&config, &request.tables)?;
+    if config.patterns.is_empty() {
+        wiring::tables(&config, &request.tables)?;
+    }
     let metrics = Arc::new(Metrics::new(&config.name));
     let status = Status::default();
     let stop = Stop::default();
@@ -38,7 +40,7 @@ pub(crate) fn run(request: &Run, patience: &Patience) -> Outcome {
         clock: clock.clone(),
     };
     let listener = runtime.block_on(http::bind(config.http.listen))?;
-    tracing::info!(name = config.name, tables = config.tables.len(), http = %config.http.listen, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(name = config.name, tables = config.tables.len(), patterns = config.patterns.len(), http = %config.http.listen, version = env!("CARGO_PKG_VERSION"), "starting");
     runtime.spawn(http::serve(
         listener,
         http::router(Arc::new(view)),

@@ -8,7 +8,7 @@ use arrow::datatypes::Schema;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::config::settings::{Table, Value};
+use crate::config::settings::Table;
 use crate::decode::Registry;
 use crate::error::Kind;
 use crate::ops::cli::{Format, Validate};
@@ -31,22 +31,17 @@ struct Check {
 /// Checks a config; with `--connect` also the world.
 pub(super) fn validate(request: &Validate, patience: &Patience) -> Outcome {
     let config = wiring::config(&request.config)?;
-    let valid = format!(
-        "{} is valid: {} {}",
-        request.config.path.display(),
-        config.tables.len(),
-        if config.tables.len() == 1 {
-            "table"
-        } else {
-            "tables"
-        }
-    );
+    let path = request.config.path.display();
+    let valid = format!("{path} is valid: {}", contents(&config));
     if !request.connect {
         output::line(&match request.format {
             Format::Text => valid,
-            Format::Json => {
-                serde_json::json!({ "valid": true, "tables": config.tables.len() }).to_string()
-            }
+            Format::Json => serde_json::json!({
+                "valid": true,
+                "tables": config.tables.len(),
+                "patterns": config.patterns.len(),
+            })
+            .to_string(),
         });
         return Ok(Ending::Done);
     }
@@ -56,10 +51,32 @@ pub(super) fn validate(request: &Validate, patience: &Patience) -> Outcome {
         detail: valid,
         trouble: None,
     }]);
-    checks.kafka(&config, patience);
+    let config = match checks.kafka(&config, patience) {
+        Some(kafka) => {
+            let config = checks.patterns(config, patience);
+            checks.topics(&config, &kafka);
+            config
+        }
+        None => config,
+    };
     checks.tables(&config, patience);
     checks.print(request.format)?;
     Ok(checks.ending())
+}
+
+/// What a config has, as a person counts it.
+fn contents(config: &Config) -> String {
+    let counted = |count: usize, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    };
+    let tables = counted(config.tables.len(), "table", "tables");
+    let patterns = counted(config.patterns.len(), "pattern of topics", "patterns of topics");
+    match (config.tables.len(), config.patterns.len()) {
+        (_, 0) => tables,
+        (0, _) => patterns,
+        _ => format!("{tables} and {patterns}"),
+    }
 }
 
 struct Checks(Vec<Check>);
@@ -94,7 +111,7 @@ impl Checks {
         }
     }
 
-    fn kafka(&mut self, config: &Config, patience: &Patience) {
+    fn kafka(&mut self, config: &Config, patience: &Patience) -> Option<Kafka> {
         let asked = Kafka::connect(&config.kafka, patience).and_then(|kafka| {
             let (brokers, id) = kafka.cluster()?;
             let id = id.map(|id| format!(", cluster {id}")).unwrap_or_default();
@@ -105,13 +122,39 @@ impl Checks {
             Ok((kafka, detail))
         });
         // Without a broker every further question would only wait for the same timeout.
-        let Some(kafka) = self.enter("brokers", asked) else {
-            return;
-        };
+        let kafka = self.enter("brokers", asked)?;
         self.enter(
             format!("group {}", config.kafka.group_id),
             kafka.check_group().map(|()| ((), "may be used".to_owned())),
         );
+        Some(kafka)
+    }
+
+    /// What the patterns make of the topics that there are; the config with those tables.
+    fn patterns(&mut self, config: Config, patience: &Patience) -> Config {
+        if config.patterns.is_empty() {
+            return config;
+        }
+        let outcome = wiring::expanded(&config, patience).map(|known| {
+            let made = known.config.tables.len().saturating_sub(config.tables.len());
+            let detail = format!("{made} tables of {} patterns", config.patterns.len());
+            (known, detail)
+        });
+        let Some(known) = self.enter("topics_regex", outcome) else {
+            return config;
+        };
+        for pattern in known.unmatched {
+            let failure = wiring::no_topic(std::slice::from_ref(&pattern));
+            self.enter::<()>(format!("topics_regex {pattern}"), Err(failure));
+        }
+        for one in known.refused {
+            let failure = Failure::said(Kind::Corrupt, one.reason);
+            self.enter::<()>(format!("topic {}", one.topic), Err(failure));
+        }
+        known.config
+    }
+
+    fn topics(&mut self, config: &Config, kafka: &Kafka) {
         let topics: BTreeSet<&String> = config
             .tables
             .iter()
@@ -152,16 +195,9 @@ impl Checks {
     }
 
     fn schema(&mut self, table: &Table, registry: Option<&Arc<Registry>>) -> Option<Schema> {
-        let what = match &table.value {
-            Value::AvroConfluent { subject, .. }
-            | Value::JsonConfluent { subject, .. }
-            | Value::ProtobufConfluent { subject, .. } => format!("subject {subject}"),
-            Value::AvroFile { .. }
-            | Value::AvroSingleObject { .. }
-            | Value::Json { .. }
-            | Value::ProtobufFile { .. }
-            | Value::Raw
-            | Value::Text => format!("schema of {}", table.name),
+        let what = match table.value.subject() {
+            Some(subject) => format!("subject {subject}"),
+            None => format!("schema of {}", table.name),
         };
         let columns = wiring::columns(table, registry).map(|columns| {
             let detail = format!("{} columns", columns.fields().len());

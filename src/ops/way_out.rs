@@ -9,7 +9,7 @@ use crate::ops::output;
 use crate::ops::verify::block_on;
 use crate::ops::waiting::Patience;
 use crate::ops::wiring;
-use crate::pipeline::{Error, Place, WayOut};
+use crate::pipeline::{self, Error, Place, WayOut};
 
 /// Lifts what a table waits for, and says what that was.
 pub(super) fn resume(request: &Resume, patience: &Patience) -> Outcome {
@@ -35,9 +35,11 @@ pub(super) async fn lift(
     table: &str,
     patience: &Patience,
 ) -> Result<Vec<String>, Failure> {
-    let table = named(config, table)?;
+    let known = pipeline::known(config, patience.clock(), patience.limit());
+    let config = known.await.map_err(failed)?.config;
+    let table = named(&config, table)?;
     let work = async {
-        let way = WayOut::open(config, table, patience.clock(), patience.limit()).await?;
+        let way = WayOut::open(&config, table, patience.clock(), patience.limit()).await?;
         way.resume().await
     };
     let lifted = patience.wait("kafka or the store", work).await?;
@@ -50,7 +52,7 @@ pub(super) async fn lift(
 
 /// Says where a topic partition goes on.
 pub(super) fn set_offset(request: &OffsetsSet, patience: &Patience) -> Outcome {
-    let config = wiring::config(&request.config)?;
+    let config = wiring::known(&request.config, patience)?;
     let table = named(&config, &request.table)?;
     if !table.topics.contains(&request.topic) {
         return Err(Failure::invalid(format!(

@@ -16,11 +16,44 @@ use crate::ops::cli::ConfigFile;
 use crate::ops::exit::Failure;
 use crate::ops::verify::block_on;
 use crate::ops::waiting::Patience;
+use crate::pipeline::{self, Known};
 use crate::{config, decode, delta, writer};
 
 /// Loads the config, or says all its problems.
 pub(super) fn config(file: &ConfigFile) -> Result<Config, Failure> {
     config::load(&file.path).map_err(|problems| Failure::said(Kind::Invalid, problems.to_string()))
+}
+
+/// Loads the config and works out what its patterns make of the topics that there are; what feeds no table is said.
+pub(super) fn known(file: &ConfigFile, patience: &Patience) -> Result<Config, Failure> {
+    let known = expanded(&config(file)?, patience)?;
+    for one in &known.refused {
+        tracing::warn!(topic = one.topic, table = one.table, reason = one.reason, "topic refused");
+    }
+    for pattern in &known.unmatched {
+        tracing::warn!(pattern, "no topic matches topics_regex yet");
+    }
+    if !known.config.tables.is_empty() {
+        return Ok(known.config);
+    }
+    Err(match known.refused.into_iter().next() {
+        Some(first) => Failure::said(Kind::Corrupt, first.reason),
+        None => no_topic(&known.unmatched),
+    })
+}
+
+/// What a config comes to over the topics that there are; nobody is asked for a config without patterns.
+pub(super) fn expanded(config: &Config, patience: &Patience) -> Result<Known, Failure> {
+    let known = pipeline::known(config, patience.clock(), patience.limit());
+    block_on(known)?.map_err(|error| Failure::new(error.kind(), error))
+}
+
+/// The failure of a pattern without topics.
+pub(super) fn no_topic(patterns: &[String]) -> Failure {
+    let error = pipeline::Error::NoTopic {
+        patterns: patterns.join("`, `"),
+    };
+    Failure::new(error.kind(), error)
 }
 
 /// The tables that were asked for; all of them when none was named.
@@ -80,7 +113,7 @@ pub(super) fn rejected_objects(
 }
 
 /// Whether anything was ever rejected into a table of its own.
-pub(super) fn has_rejected(
+pub(super) async fn has_rejected(
     storage: &Storage,
     table: &Table,
     patience: &Patience,
@@ -90,7 +123,7 @@ pub(super) fn has_rejected(
     }
     let store = rejected_store(storage, table)?;
     let loaded = delta::Table::load(&store, patience.clock());
-    let loaded = block_on(patience.wait("the store (`storage.url`)", loaded))??;
+    let loaded = patience.wait("the store (`storage.url`)", loaded).await?;
     Ok(loaded.map_err(of_table)?.is_some())
 }
 

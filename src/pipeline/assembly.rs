@@ -50,6 +50,8 @@ pub(super) struct Assembly {
     pub(super) control: Control,
     pub(super) lanes: Vec<Lane>,
     pub(super) flushers: Vec<Flusher>,
+    /// For tables that come later.
+    pub(super) parts: TableParts,
 }
 
 /// Connects the parts.
@@ -119,11 +121,12 @@ pub(super) fn assemble(parts: Parts) -> Assembly {
         control,
         lanes,
         flushers,
+        parts: shared,
     }
 }
 
 /// What the flushers of all tables have in common.
-struct TableParts {
+pub(super) struct TableParts {
     to_control: SyncSender<FromWorker>,
     lookup: Arc<dyn Questions>,
     pool: Pool,
@@ -131,7 +134,8 @@ struct TableParts {
     app_name: String,
 }
 
-fn connect(control: &Control, planned: Planned, shared: &TableParts) -> (Flusher, TableControl) {
+/// Makes the ends of one table.
+pub(super) fn connect(control: &Control, planned: Planned, shared: &TableParts) -> (Flusher, TableControl) {
     let counters = control.metrics.table(&planned.plan.settings.name);
     let share = Arc::new(Share::new(
         planned.plan,
@@ -157,6 +161,7 @@ fn connect(control: &Control, planned: Planned, shared: &TableParts) -> (Flusher
         publishing: Publishing::new(&control.clock),
     };
     let table = TableControl {
+        topics: share.plan.settings.topics.iter().cloned().collect(),
         share,
         flusher: commands,
     };

@@ -313,7 +313,21 @@ impl Control {
         self.open_lanes(&pending.starts)?;
         self.beside_retained(&pending.topic_partitions, |group| group.assign(&answer))?;
         self.status.set_joined(true);
+        self.show_idle();
         Ok(())
+    }
+
+    /// A table whose topic partitions all went to others is as ready as one that reads.
+    fn show_idle(&self) {
+        let is_idle = |family: &&Family| family.owned.is_empty() && family.may_read();
+        let idle = self.families.values().filter(is_idle);
+        for table in idle.flat_map(|family| family.tables.keys()) {
+            self.status.table(table, |status| {
+                if status.state == TableState::Starting {
+                    status.state = TableState::Running;
+                }
+            });
+        }
     }
 
     /// Lets lanes take records from these offsets, and returns when they have heard it: whatever is fetched before would be dropped as unknown, and the end of its topic
@@ -504,7 +518,7 @@ impl Control {
         Ok(())
     }
 
-    fn show_owned(&self, topic_partition: &TopicPartition, owned: bool) {
+    pub(super) fn show_owned(&self, topic_partition: &TopicPartition, owned: bool) {
         let tables = self.families.values().flat_map(|family| &family.tables);
         for (name, _) in tables.filter(|(_, table)| table.reads(&topic_partition.topic)) {
             self.status.table(name, |table| {

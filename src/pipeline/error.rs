@@ -76,6 +76,12 @@ pub enum Error {
         /// Names and reasons.
         tables: Vec<(String, String)>,
     },
+    /// There is nothing to read.
+    #[error("no topic matches `{patterns}` (under topics_regex); create one, mend the pattern, which must match whole names, or allow this principal to Describe topics")]
+    NoTopic {
+        /// The patterns.
+        patterns: String,
+    },
     /// What was asked for would lose or repeat records, or is about nothing.
     #[error("{0}")]
     Refused(String),
@@ -132,9 +138,10 @@ impl Error {
             Error::UnknownTable { .. } | Error::Refused(_) => Kind::Invalid,
             Error::Suspended { .. } | Error::Rejected { .. } => Kind::Corrupt,
             Error::Superseded { .. } => Kind::Superseded,
-            Error::Unsettled { .. } | Error::TimedOut { .. } | Error::Grace { .. } => {
-                Kind::Unavailable
-            }
+            Error::NoTopic { .. }
+            | Error::Unsettled { .. }
+            | Error::TimedOut { .. }
+            | Error::Grace { .. } => Kind::Unavailable,
             Error::Bug(_) => Kind::Bug,
         }
     }

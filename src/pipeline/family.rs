@@ -78,14 +78,15 @@ pub(super) fn families<'a>(
 /// The ends of one table.
 pub(super) struct TableControl {
     pub(super) share: Arc<Share>,
+    /// What it reads; grows where a pattern finds more.
+    pub(super) topics: BTreeSet<String>,
     pub(super) flusher: mpsc::Sender<FlusherCommand>,
 }
 
 impl TableControl {
     /// Whether the table reads this topic.
     pub(super) fn reads(&self, topic: &str) -> bool {
-        let topics = &self.share.plan.settings.topics;
-        topics.iter().any(|it| it == topic)
+        self.topics.contains(topic)
     }
 }
 
@@ -132,6 +133,22 @@ impl Family {
     /// Whether a table of it reads this topic.
     pub(super) fn reads(&self, topic: &str) -> bool {
         self.tables.values().any(|table| table.reads(topic))
+    }
+
+    /// Whether a table of it and one of the other read the same topic.
+    pub(super) fn shares_a_topic(&self, other: &Family) -> bool {
+        let mut topics = self.tables.values().flat_map(|table| &table.topics);
+        topics.any(|topic| other.reads(topic))
+    }
+
+    /// Takes over the tables of another one, and what it owns; both have no epoch.
+    pub(super) fn join(&mut self, other: Family) {
+        self.tables.extend(other.tables);
+        self.owned.extend(other.owned);
+        self.suspended = self.suspended.take().or(other.suspended);
+        self.rests |= other.rests;
+        self.parked.clear();
+        self.opening.clear();
     }
 
     /// What it owns.

@@ -6,9 +6,11 @@ mod beside;
 mod caught_up;
 mod cause;
 mod control;
+mod discover;
 mod error;
 mod family;
 mod flusher;
+mod growth;
 mod lane;
 mod maintain;
 mod obey;
@@ -24,6 +26,7 @@ mod share;
 #[cfg(test)]
 mod simulation;
 pub mod status;
+mod topics;
 mod way_out;
 
 pub use error::Error;
@@ -32,4 +35,5 @@ pub use preview::{Begin, BegunBy, Preview, Sample, preview};
 pub use replay::{Replayed, replay};
 pub use run::{RunOptions, Stop, Surroundings, run};
 pub use status::Status;
+pub use topics::{Known, known};
 pub use way_out::{Lifted, Place, WayOut};

@@ -132,14 +132,16 @@ impl Plan {
 
     /// Whether the table wants headers, or its rejected records do.
     pub(super) fn with_headers(&self) -> bool {
-        let is_kept = self.dlq.as_ref().is_some_and(|dlq| dlq.bytes_max.is_some());
-        is_kept
-            || self
-                .settings
-                .metadata
-                .include
-                .contains(&settings::MetadataColumn::Headers)
+        with_headers(&self.settings)
     }
+}
+
+/// Whether a table wants headers, or its rejected records do.
+pub(super) fn with_headers(settings: &settings::Table) -> bool {
+    let errors = &settings.errors;
+    let metadata = &settings.metadata.include;
+    (errors.mode == settings::ErrorMode::Dlq && errors.raw)
+        || metadata.contains(&settings::MetadataColumn::Headers)
 }
 
 /// What planning asks with.
@@ -209,6 +211,7 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         .await
         .map_err(table_error)?,
     };
+    check_found(settings, &table)?;
     let first = fitting(outside, settings, &asked.resolved, &table, &creation)?;
     let missing = asked.starts(outside, settings, Some(&table)).await?;
     if !missing.is_empty() {
@@ -242,6 +245,22 @@ pub(super) async fn plan(outside: &Outside, settings: &settings::Table) -> Resul
         table,
         topic_partitions: asked.topic_partitions,
     })
+}
+
+/// A template may give a topic the name of a table that another topic has fed, also one that is gone by now: their records would mix.
+pub(super) fn check_found(settings: &settings::Table, table: &Table) -> Result<(), Error> {
+    let Some(found) = &settings.found else {
+        return Ok(());
+    };
+    let mut named = table.sources().topics();
+    match named.find(|(topic, _)| found.excludes(topic)) {
+        None => Ok(()),
+        Some((other, _)) => Err(Error::Refused(format!(
+            "table `{}` is fed by topic `{other}`, as its log says, and `{}` has the same name only because `_` stands for characters that no table's name holds; write another template under `name`, or a table of its own",
+            settings.name,
+            settings.topics.join("`, `")
+        ))),
+    }
 }
 
 /// The table that the config makes where there is none.
@@ -370,7 +389,8 @@ impl Asked {
             if new.is_empty() {
                 continue;
             }
-            let start = match settings.start {
+            let start = first_start(settings, table);
+            let at = match start {
                 _ if known => StartAt::Earliest,
                 settings::Start::Earliest => StartAt::Earliest,
                 settings::Start::Latest => StartAt::Latest,
@@ -378,7 +398,7 @@ impl Asked {
             };
             let (lookup, asked) = (Arc::clone(&outside.lookup), topic.clone());
             let (found, after) = blocking(move || {
-                let found = lookup.start_offsets(&new, start)?;
+                let found = lookup.start_offsets(&new, at)?;
                 Ok((found, lookup.identities(std::slice::from_ref(&asked))?))
             })
             .await?;
@@ -392,7 +412,7 @@ impl Asked {
                 topic: Arc::from(topic.as_str()),
                 cluster_id: identity.cluster_id,
                 topic_id: identity.topic_id,
-                start: start_words(settings.start),
+                start: start_words(start),
                 offsets: found
                     .into_iter()
                     .map(|(topic_partition, offset)| (topic_partition.number, offset))
@@ -400,6 +420,16 @@ impl Asked {
             });
         }
         Ok(starts)
+    }
+}
+
+/// Where topics begin that a table does not know. One that a pattern finds later, when the table has others, begins at its beginning.
+fn first_start(settings: &settings::Table, table: Option<&Table>) -> settings::Start {
+    let has_others = table.is_some_and(|it| it.sources().topics().next().is_some());
+    if settings.found.is_some() && has_others {
+        settings::Start::Earliest
+    } else {
+        settings.start
     }
 }
 

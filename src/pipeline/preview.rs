@@ -21,7 +21,7 @@ use crate::model::offset::{Span, TopicPartition};
 use crate::model::record::Records;
 use crate::pipeline::cause::{Cause, Verdict, judge_identity, judge_position};
 use crate::pipeline::error::Error;
-use crate::pipeline::plan::{Asked, Outside, blocking, fitting, lay_out};
+use crate::pipeline::plan::{Asked, Outside, blocking, check_found, fitting, lay_out};
 use crate::pipeline::schemas::{TableSchema, as_in_table};
 use crate::source::{Coordinates, Watermarks};
 use crate::{delta, writer};
@@ -140,6 +140,11 @@ async fn look(
         .await
         .map_err(of_table)?;
     let mut problems = Vec::new();
+    if let Some(table) = &table
+        && let Err(error) = check_found(settings, table)
+    {
+        problems.push((error.kind(), error.to_string()));
+    }
     let schema = first_schema(
         outside,
         settings,

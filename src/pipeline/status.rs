@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::config::expansion::Refused;
 use crate::model::batch::Reject;
 use crate::model::memory::Pool;
 use crate::model::offset::TopicPartition;
@@ -19,6 +20,7 @@ pub struct Status {
 #[derive(Debug, Default)]
 struct Inner {
     tables: BTreeMap<String, TableStatus>,
+    refused: Vec<Refused>,
     trouble: Option<String>,
     joined: bool,
     pool: Option<Pool>,
@@ -32,6 +34,8 @@ pub struct StatusSnapshot {
     pub ready: Result<(), String>,
     /// The tables by name.
     pub tables: Vec<TableStatus>,
+    /// Topics that feed no table, although a pattern takes them.
+    pub refused: Vec<Refused>,
     /// Bytes under permit.
     pub memory_used_bytes: u64,
     /// `limits.memory`.
@@ -141,6 +145,11 @@ impl Status {
         });
     }
 
+    /// Topics that feed no table, although a pattern takes them.
+    pub fn set_refused(&self, refused: Vec<Refused>) {
+        self.lock().refused = refused;
+    }
+
     /// Something outside is away; `None` when it is back.
     pub fn set_trouble(&self, trouble: Option<String>) {
         self.lock().trouble = trouble;
@@ -157,6 +166,7 @@ impl Status {
         StatusSnapshot {
             ready: readiness(&inner),
             tables: inner.tables.values().cloned().collect(),
+            refused: inner.refused.clone(),
             memory_used_bytes: inner.pool.as_ref().map_or(0, Pool::used_bytes),
             memory_limit_bytes: inner.memory_limit_bytes,
         }
@@ -178,5 +188,9 @@ fn readiness(inner: &Inner) -> Result<(), String> {
         TableState::Running => None,
         TableState::Paused => Some(format!("table `{}` was told to rest", table.name)),
     });
-    suspended.map_or(Ok(()), Err)
+    let refused = || {
+        let first = inner.refused.first();
+        first.map(|it| format!("topic `{}` is not read: {}", it.topic, it.reason))
+    };
+    suspended.or_else(refused).map_or(Ok(()), Err)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::clock::Clock;
@@ -107,6 +108,18 @@ impl Lookup {
         // A broker is asked under no id of its own as long as only its address is known.
         let answered = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
         Ok(answered.or_else(|| metadata.brokers().first().map(|broker| broker.id())))
+    }
+
+    /// The names of all topics that may be seen.
+    pub fn topics(&self) -> Result<Vec<String>, Error> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, self.timeout)
+            .map_err(|error| self.unreachable("listing topics".to_owned(), words(&error)))?;
+        // One that is just being made, or is on its way out, has no partitions or an error.
+        let is_whole = |it: &&MetadataTopic| it.error().is_none() && !it.partitions().is_empty();
+        let names = metadata.topics().iter().filter(is_whole);
+        Ok(names.map(|it| it.name().to_owned()).collect())
     }
 
     /// The topic's partitions, ascending.

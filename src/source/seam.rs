@@ -59,6 +59,8 @@ pub trait Questions: Debug + Send + Sync {
     fn cluster_id(&self) -> Option<String>;
     /// Who these topics are now, beyond their names.
     fn identities(&self, topics: &[String]) -> Result<BTreeMap<String, TopicIdentity>, Error>;
+    /// The names of all topics that may be seen.
+    fn topics(&self) -> Result<Vec<String>, Error>;
     /// The topic's partitions, ascending.
     fn topic_partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error>;
     /// Start and end of one topic partition's log.
@@ -143,6 +145,10 @@ impl Questions for Lookup {
 
     fn identities(&self, topics: &[String]) -> Result<BTreeMap<String, TopicIdentity>, Error> {
         Lookup::identities(self, topics)
+    }
+
+    fn topics(&self) -> Result<Vec<String>, Error> {
+        Lookup::topics(self)
     }
 
     fn topic_partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {

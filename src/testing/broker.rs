@@ -807,6 +807,14 @@ impl Questions for Broker {
             .collect())
     }
 
+    fn topics(&self) -> Result<Vec<String>, Error> {
+        let cluster = self.lock();
+        if cluster.is_away {
+            return Err(cluster.unreachable());
+        }
+        Ok(vec![cluster.topic.to_string()])
+    }
+
     fn topic_partitions(&self, _: &str) -> Result<Vec<TopicPartition>, Error> {
         let cluster = self.lock();
         if cluster.is_away {

@@ -34,7 +34,7 @@ impl Check<'_> {
                 self.say(field.place, &path, message);
                 continue;
             };
-            if section.path == "defaults" && matches!(key.name(), "name" | "topics") {
+            if section.path == "defaults" && matches!(key.name(), "name" | "topics" | "topics_regex") {
                 self.say(field.place, &path, format!("belongs to each table, not to `defaults`; write it under `tables`, as `{}: {}`", key.name(), key.example));
                 continue;
             }
@@ -89,7 +89,6 @@ impl Check<'_> {
             Kind::Texts | Kind::Choices(_) => self.list(at, &field.value),
             Kind::Map | Kind::SecretMap => self.pairs(at, &field.value),
             Kind::Start => self.start(at, &field.value),
-            Kind::Later(_) => Value::Wrong,
             Kind::Text
             | Kind::Secret
             | Kind::Size(..)

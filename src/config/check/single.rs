@@ -96,8 +96,7 @@ impl Check<'_> {
             | Kind::Texts
             | Kind::Map
             | Kind::SecretMap
-            | Kind::Start
-            | Kind::Later(_) => {
+            | Kind::Start => {
                 return self
                     .typed(at, &scalar, text)
                     .map_or(Value::Wrong, Value::Text);

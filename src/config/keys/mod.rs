@@ -54,8 +54,6 @@ pub(crate) enum Kind {
     SecretMap,
     /// `earliest`, `latest` or `{timestamp: ISO-8601}`.
     Start,
-    /// Not read, because it is not built yet; said in the words of the manual.
-    Later(&'static str),
 }
 
 /// What holds when nothing is written.
@@ -102,11 +100,6 @@ impl Key {
 
     const fn example(mut self, example: &'static str) -> Key {
         self.example = example;
-        self
-    }
-
-    const fn not_yet(mut self, instead: &'static str) -> Key {
-        self.state = State::NotYet(instead);
         self
     }
 

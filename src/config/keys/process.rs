@@ -80,5 +80,5 @@ pub(super) const KEYS: &[Key] = &[
         Default::Value("30s"),
         "How long a drain on SIGTERM (seal, commit, leave the group) may take.",
     ),
-    Key::new("defaults", Kind::TableDefaults, Default::Value("{}"), "Any key of a table but `name` and `topics`, for all tables that do not write it themselves."),
+    Key::new("defaults", Kind::TableDefaults, Default::Value("{}"), "Any key of a table but `name`, `topics` and `topics_regex`, for all tables that do not write it themselves."),
 ];

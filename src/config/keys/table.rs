@@ -159,12 +159,16 @@ const WRITE_MODES: &[Choice] = &[
 
 pub(super) const KEYS: &[Key] = &[
     Key::new("tables", Kind::Tables, Default::Required, "The tables, each with the topics that feed it."),
-    Key::new("tables[].name", Kind::Text, Default::Required, "The table's name; letters, digits and `_`. Unique.").example("orders"),
+    Key::new("tables[].name", Kind::Text, Default::Required, "The table's name; letters, digits and `_`. Unique. With `topics_regex` also a template: `{topic}` stands for the topic, `{1}` to `{9}` for the groups of the pattern, with `_` for every character that no name holds; each name becomes a table. Topics whose names differ in such characters only exclude one another.").example("orders"),
     Key::new("tables[].path", Kind::Text, Default::Implied("<name>"), "The table's folder under `storage.url`; `{table}` stands for the name. Unique.").example("orders"),
-    Key::new("tables[].topics", Kind::Texts, Default::Required, "The topics that feed the table. Tables that share a topic run, rewind and suspend together, each with its own progress; every record is fetched once for all of them.").example("[shop.orders]"),
-    Key::new("tables[].topics_regex", Kind::Later("text"), Default::Absent, "A pattern of topics, whose groups `name` can use as `{1}`.")
-        .example("'^pg\\.public\\.(.+)$'")
-        .not_yet("name each topic under `topics`, with one table for each"),
+    Key::new("tables[].topics", Kind::Texts, Default::Implied("what `topics_regex` finds; one of both is required"), "The topics that feed the table. Tables that share a topic run, rewind and suspend together, each with its own progress; every record is fetched once for all of them.").example("[shop.orders]"),
+    Key::new(
+        "tables[].topics_regex",
+        Kind::Text,
+        Default::Absent,
+        "Instead of `topics`: a regular expression of whole topic names. All topics that match feed this table, or with a template under `name` a table for each name. Topics are looked for at the start and every 30 s (or `topic.metadata.refresh.interval.ms` of `kafka.properties`); one that is found later is read from its beginning, whatever `start` says. Topics that begin with `__` never match.",
+    )
+    .example("'^pg\\.public\\.(.+)$'"),
     Key::new("tables[].value", Kind::Section, Default::Required, "How values are decoded."),
     Key::new("tables[].value.format", Kind::Choice(FORMATS), Default::Required, "The format of values.").example("avro"),
     Key::new(

@@ -23,7 +23,7 @@ pub fn markdown() -> String {
         &mut page,
         keys::all().filter(|key| !key.path.starts_with(keys::TABLE)),
     );
-    page.push_str("\n## A table\n\nThese keys stand in each item of `tables`, and all but `name` and `topics` also under `defaults`.\n\n");
+    page.push_str("\n## A table\n\nThese keys stand in each item of `tables`, and all but `name`, `topics` and `topics_regex` also under `defaults`.\n\n");
     rows(
         &mut page,
         keys::all().filter(|key| key.path.starts_with(keys::TABLE)),

@@ -39,7 +39,6 @@ fn kind(key: &Key) -> String {
         Kind::Map => "mapping of texts".to_owned(),
         Kind::SecretMap => "mapping of texts, never shown".to_owned(),
         Kind::Start => "`earliest`, `latest` or `{timestamp: ...}`".to_owned(),
-        Kind::Later(words) => words.to_owned(),
     }
 }
 
@@ -69,8 +68,7 @@ fn choices(key: &Key) -> &'static [Choice] {
         | Kind::Texts
         | Kind::Map
         | Kind::SecretMap
-        | Kind::Start
-        | Kind::Later(_) => &[],
+        | Kind::Start => &[],
     }
 }
 

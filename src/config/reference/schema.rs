@@ -68,15 +68,15 @@ fn value(key: &Key) -> Value {
             section
         }
         Kind::Tables => {
-            let item = section(
-                key.below(),
-                &|key| matches!(key.name(), "name" | "topics"),
-                &|_| true,
-            );
+            let mut item = section(key.below(), &|key| key.name() == "name", &|_| true);
+            if let Value::Object(object) = &mut item {
+                let one_of = ["topics", "topics_regex"].map(|name| json!({ "required": [name] }));
+                object.insert("oneOf".to_owned(), json!(one_of));
+            }
             json!({ "type": "array", "minItems": 1, "items": item })
         }
         Kind::TableDefaults => section(key.below(), &|_| false, &|key| {
-            !matches!(key.path, "tables[].name" | "tables[].topics")
+            !matches!(key.name(), "name" | "topics" | "topics_regex")
         }),
         Kind::Text | Kind::Secret => json!({ "type": "string" }),
         Kind::Size(..) => {
@@ -103,7 +103,6 @@ fn value(key: &Key) -> Value {
             let timestamp = json!({ "type": "object", "properties": { "timestamp": { "type": "string" } }, "required": ["timestamp"], "additionalProperties": false });
             json!({ "anyOf": [{ "enum": ["earliest", "latest"] }, timestamp, substituted] })
         }
-        Kind::Later(_) => json!({}),
     }
 }
 

@@ -8,8 +8,9 @@ use crate::config::check::Check;
 use crate::config::document::Field;
 use crate::config::keys::TABLE;
 use crate::config::problem::{Findings, Place};
+use crate::config::resolve::table::Resolved;
 use crate::config::section::{Pair, Section, Text, Value};
-use crate::config::settings::{Config, Http, Limits, Secret};
+use crate::config::settings::{Config, Http, Limits, Pattern, Secret, Table};
 use crate::config::units;
 
 mod columns;
@@ -54,6 +55,8 @@ pub(crate) fn config(fields: &[Field], check: &mut Check<'_>, folder: &Path) -> 
         .map(|section| table::resolve(section, &context, findings))
         .collect();
     together::check(&tables, &resolved, findings);
+    let resolved = resolved.into_iter().collect::<Option<Vec<_>>>();
+    let (tables, patterns) = apart(resolved?);
 
     Some(Config {
         name: name?,
@@ -63,8 +66,20 @@ pub(crate) fn config(fields: &[Field], check: &mut Check<'_>, folder: &Path) -> 
         limits: limits?,
         http: http?,
         shutdown_grace: root.duration("shutdown_grace")?,
-        tables: resolved.into_iter().collect::<Option<Vec<_>>>()?,
+        tables,
+        patterns,
     })
+}
+
+fn apart(resolved: Vec<Resolved>) -> (Vec<Table>, Vec<Pattern>) {
+    let (mut tables, mut patterns) = (Vec::new(), Vec::new());
+    for one in resolved {
+        match one {
+            Resolved::Table(table) => tables.push(*table),
+            Resolved::Pattern(pattern) => patterns.push(*pattern),
+        }
+    }
+    (tables, patterns)
 }
 
 /// The tables with what they take over from `defaults`.

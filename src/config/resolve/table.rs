@@ -3,14 +3,19 @@
 use std::path::Path;
 
 use crate::config::partition;
+use crate::config::pattern::{NAME_BYTES_MAX, NameTemplate, TopicPattern};
 use crate::config::problem::{Findings, one_of, suggestion};
 use crate::config::resolve::value::Key;
 use crate::config::resolve::{columns, complain, properties, value};
 use crate::config::section::{Section, Text, Value, join};
 use crate::config::settings::{
     Allow, Columns, ErrorMode, Errors, Evolution, Flush, Maintenance, Metadata, MetadataColumn,
-    OnChange, OnIncompatible, PartitionField, Start, SuspendAbove, Table, Tombstones,
+    OnChange, OnIncompatible, PartitionField, Pattern, Start, SuspendAbove, Table, Tombstones,
 };
+
+/// What stands for the name of a table that is not known before its topics are.
+const TABLE_TEMPLATE: &str = "{table}";
+const TOPIC_TEMPLATE: &str = "{topic}";
 
 /// What a table's values depend on outside of it.
 #[derive(Debug)]
@@ -20,17 +25,64 @@ pub(super) struct Context<'a> {
     pub(super) has_registry: bool,
 }
 
+/// A table, or what makes tables once their topics are known.
+#[derive(Debug)]
+pub(super) enum Resolved {
+    Table(Box<Table>),
+    Pattern(Box<Pattern>),
+}
+
+impl Resolved {
+    /// The table, or what the tables of a pattern have in common.
+    pub(super) fn table(&self) -> &Table {
+        match self {
+            Resolved::Table(table) => table,
+            Resolved::Pattern(pattern) => &pattern.table,
+        }
+    }
+}
+
 pub(super) fn resolve(
     section: &Section,
     context: &Context<'_>,
     findings: &mut Findings,
+) -> Option<Resolved> {
+    let feed = feed(section, findings);
+    let name = name(section, &feed, findings);
+    let table = table(section, &feed, name.as_ref(), context, findings)?;
+    Some(match (feed, name?) {
+        (Feed::Pattern(topics), Name { template, .. }) => Resolved::Pattern(Box::new(Pattern {
+            topics,
+            name: template?,
+            table,
+        })),
+        (Feed::Topics(_) | Feed::Wrong, _) => Resolved::Table(Box::new(table)),
+    })
+}
+
+fn table(
+    section: &Section,
+    feed: &Feed,
+    name: Option<&Name>,
+    context: &Context<'_>,
+    findings: &mut Findings,
 ) -> Option<Table> {
-    let name = name(section, findings);
-    let path = folder(section, "path", name.as_deref(), str::to_owned, findings);
-    let topics = topics(section, findings);
-    let value = value::resolve(section, topics.as_deref(), context, findings);
+    let is_template = name.is_some_and(Name::is_template);
+    let name = name.map(|name| name.text.as_str());
+    let path = folder(section, "path", name, str::to_owned, findings);
+    let naming = Naming {
+        table: name,
+        topic: match feed {
+            Feed::Wrong => Topic::Unknown,
+            Feed::Topics(topics) if topics.len() > 1 => Topic::Several,
+            Feed::Topics(topics) => topics.first().map_or(Topic::Unknown, |it| Topic::One(it)),
+            Feed::Pattern(_) if is_template => Topic::One(TOPIC_TEMPLATE),
+            Feed::Pattern(_) => Topic::Several,
+        },
+    };
+    let value = value::resolve(section, naming, context, findings);
     let partition_by = partition_by(section, findings);
-    let key = value::key(section, topics.as_deref(), context, findings);
+    let key = value::key(section, naming, context, findings);
     let metadata = metadata(section, key.as_ref(), findings);
     let columns = columns::resolve(
         section,
@@ -48,7 +100,7 @@ pub(super) fn resolve(
         Some("reject") => Some(Tombstones::Reject),
         _ => None,
     };
-    let errors = errors(section, name.as_deref(), columns.as_ref(), findings);
+    let errors = errors(section, name, columns.as_ref(), findings);
     let evolution = evolution(section, findings);
     let on_change = |key: &str| match section.word(key) {
         Some("continue") => Some(OnChange::Continue),
@@ -58,9 +110,14 @@ pub(super) fn resolve(
     Some(Table {
         on_source_change: on_change("on_source_change")?,
         on_lost_offsets: on_change("on_lost_offsets")?,
-        name: name?,
+        name: name?.to_owned(),
         path: path?,
-        topics: topics?,
+        topics: match feed {
+            Feed::Topics(topics) => topics.clone(),
+            Feed::Pattern(_) => Vec::new(),
+            Feed::Wrong => return None,
+        },
+        found: None,
         value: value?,
         key: match key? {
             Key::None | Key::Binary => None,
@@ -87,23 +144,79 @@ pub(super) fn resolve(
     })
 }
 
-fn name(section: &Section, findings: &mut Findings) -> Option<String> {
-    let name = section.text("name")?;
-    let fits = !name.text.is_empty()
-        && name.text.len() <= 128
-        && name
-            .text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !fits {
-        let complaint = if name.text.contains('{') {
-            "is a template, which is not built yet; write one table for each topic, under its own name"
-        } else {
-            "is not a table name; use letters, digits and `_`, at most 128, such as `orders`"
-        };
-        complain(name, &join(&section.path, "name"), complaint, findings);
+/// What is known of the names that other values may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Naming<'a> {
+    /// The table's name, where it is right.
+    pub(super) table: Option<&'a str>,
+    pub(super) topic: Topic<'a>,
+}
+
+/// The topic that feeds a table.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Topic<'a> {
+    /// What the config says of it is wrong, and reported.
+    Unknown,
+    One(&'a str),
+    Several,
+}
+
+/// A table's name, or what stands for it.
+#[derive(Debug)]
+struct Name {
+    text: String,
+    /// What makes the names of a pattern's tables.
+    template: Option<NameTemplate>,
+}
+
+impl Name {
+    fn is_template(&self) -> bool {
+        self.template.as_ref().is_some_and(NameTemplate::is_template)
     }
-    fits.then(|| name.text.clone())
+}
+
+fn name(section: &Section, feed: &Feed, findings: &mut Findings) -> Option<Name> {
+    let name = section.text("name")?;
+    let path = join(&section.path, "name");
+    let is_written = name.text.contains('{');
+    let groups = match feed {
+        Feed::Topics(_) if is_written => {
+            let complaint = "is a template, which needs `topics_regex`; for topics by name write a table for each, under its own name";
+            complain(name, &path, complaint, findings);
+            return None;
+        }
+        Feed::Topics(_) => 0,
+        Feed::Pattern(pattern) => pattern.groups(),
+        // What the groups are is not known, and something else is reported.
+        Feed::Wrong => usize::MAX,
+    };
+    if !is_written {
+        let fits = (1..=NAME_BYTES_MAX).contains(&name.text.len())
+            && name
+                .text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !fits {
+            let complaint =
+                "is not a table name; use letters, digits and `_`, at most 128, such as `orders`";
+            complain(name, &path, complaint, findings);
+            return None;
+        }
+    }
+    match NameTemplate::parse(&name.text, groups) {
+        Ok(template) if template.is_template() => Some(Name {
+            text: TABLE_TEMPLATE.to_owned(),
+            template: Some(template),
+        }),
+        Ok(template) => Some(Name {
+            text: name.text.clone(),
+            template: Some(template),
+        }),
+        Err(complaint) => {
+            complain(name, &path, &complaint, findings);
+            None
+        }
+    }
 }
 
 /// A folder under `storage.url`, at `key` or else by the table's name.
@@ -123,7 +236,10 @@ fn folder(
     };
     let name = name?;
     let complaint = match expand(&text.text, &[("table", name)]) {
-        Ok(path) => match path_complaint(&path) {
+        Ok(path) if name == TABLE_TEMPLATE && !path.contains(TABLE_TEMPLATE) => {
+            "is one folder, and the template under `name` makes several tables; write `{table}` in it".to_owned()
+        }
+        Ok(path) => match path_complaint(&path.replace(TABLE_TEMPLATE, "table")) {
             None => return Some(path.trim_end_matches('/').to_owned()),
             Some(complaint) => complaint.to_owned(),
         },
@@ -159,6 +275,53 @@ fn path_complaint(path: &str) -> Option<&'static str> {
     )
 }
 
+/// What feeds a table.
+#[derive(Debug)]
+enum Feed {
+    /// Something that is wrong and reported.
+    Wrong,
+    Topics(Vec<String>),
+    Pattern(TopicPattern),
+}
+
+fn feed(section: &Section, findings: &mut Findings) -> Feed {
+    match (section.entry("topics"), section.entry("topics_regex")) {
+        (None, None) if section.meant.iter().any(|it| matches!(*it, "topics" | "topics_regex")) => Feed::Wrong,
+        (None, None) => {
+            let message = "is required and missing; write `topics: [shop.orders]`, or `topics_regex:` with a pattern of topics";
+            findings.say(section.place, &join(&section.path, "topics"), message.to_owned());
+            Feed::Wrong
+        }
+        (Some(topics), Some(regex)) => {
+            let (first, second) = if topics.place <= regex.place {
+                (topics, regex)
+            } else {
+                (regex, topics)
+            };
+            let message = format!(
+                "excludes `{}`, written in line {}; keep one of them, or write two tables",
+                first.key.name(),
+                first.place.line
+            );
+            findings.say(second.place, &second.path, message);
+            Feed::Wrong
+        }
+        (Some(_), None) => topics(section, findings).map_or(Feed::Wrong, Feed::Topics),
+        (None, Some(entry)) => {
+            let Some(text) = section.text("topics_regex") else {
+                return Feed::Wrong;
+            };
+            match TopicPattern::parse(&text.text) {
+                Ok(pattern) => Feed::Pattern(pattern),
+                Err(complaint) => {
+                    complain(text, &entry.path, &complaint, findings);
+                    Feed::Wrong
+                }
+            }
+        }
+    }
+}
+
 fn topics(section: &Section, findings: &mut Findings) -> Option<Vec<String>> {
     let entry = section.entry("topics")?;
     let topics = section.texts("topics")?;
@@ -185,8 +348,8 @@ fn topics(section: &Section, findings: &mut Findings) -> Option<Vec<String>> {
         let complaint = match (legal, twice) {
             (true, false) => continue,
             (true, true) => "is in the list twice; remove one",
-            (false, _) if topic.text.contains(['^', '*', '(', '$']) => {
-                "is a pattern; patterns of topics are not built yet, so name each topic"
+            (false, _) if topic.text.contains(['^', '*', '(', '$', '+', '[']) => {
+                "is a pattern; write it under `topics_regex` instead of `topics`"
             }
             (false, _) => {
                 "is not a topic's name; Kafka allows letters, digits, `.`, `_` and `-`, at most 249"

@@ -2,26 +2,31 @@
 
 use crate::config::ddl::{Column, Type};
 use crate::config::problem::{Findings, suggestion};
+use crate::config::resolve::table::Resolved;
 use crate::config::section::{Section, join};
 use crate::config::settings::{
     ErrorMode, JsonSchemaSource, MetadataColumn, PartitionField, Table, Transform, Value,
 };
 
 /// Checks every table against those before it, and its columns against each other.
-pub(super) fn check(sections: &[Section], tables: &[Option<Table>], findings: &mut Findings) {
+pub(super) fn check(sections: &[Section], tables: &[Option<Resolved>], findings: &mut Findings) {
+    let tables: Vec<Option<&Table>> = tables
+        .iter()
+        .map(|resolved| resolved.as_ref().map(Resolved::table))
+        .collect();
     for (index, section) in sections.iter().enumerate() {
         let earlier = sections.get(..index).unwrap_or_default();
         names(section, earlier, findings);
     }
-    for (index, (section, table)) in sections.iter().zip(tables).enumerate() {
+    for (index, (section, table)) in sections.iter().zip(&tables).enumerate() {
         let Some(table) = table else {
             continue;
         };
         let earlier = sections
             .iter()
-            .zip(tables)
+            .zip(&tables)
             .take(index)
-            .filter_map(|(section, table)| table.as_ref().map(|table| (section, table)));
+            .filter_map(|(section, table)| table.map(|table| (section, table)));
         paths(section, table, earlier, findings);
         columns(section, table, findings);
     }
@@ -87,8 +92,9 @@ fn paths<'a>(
         let path = join(&section.path, claim.key);
         for (other_section, other) in &others {
             let is_same_table = std::ptr::eq(*other, table);
-            // Two tables of one name are reported as that.
-            if other.name == table.name && !is_same_table {
+            // Two tables of one name are reported as that; those that templates make are held against others once they have names.
+            let is_open = |table: &Table| table.path.contains('{');
+            if !is_same_table && (other.name == table.name || is_open(table) || is_open(other)) {
                 continue;
             }
             for taken in claims(other) {

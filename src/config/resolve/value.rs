@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::config::ddl;
 use crate::config::problem::Findings;
 use crate::config::resolve::complain;
-use crate::config::resolve::table::{Context, expand};
+use crate::config::resolve::table::{Context, Naming, Topic, expand};
 use crate::config::section::{Entry, Origin, Section};
 use crate::config::settings::{
     JsonSchemaSource, LocalTimestamps, Nanos, Timestamps, UnknownFields, Value,
@@ -13,14 +13,13 @@ use crate::config::settings::{
 
 pub(super) fn resolve(
     table: &Section,
-    topics: Option<&[String]>,
+    naming: Naming<'_>,
     context: &Context<'_>,
     findings: &mut Findings,
 ) -> Option<Value> {
     let section = table.section("value")?;
     let parts = Parts {
-        table,
-        topics,
+        naming,
         section,
         part: "value",
     };
@@ -67,14 +66,13 @@ pub(super) enum Key {
 /// How keys are decoded; always behind the registry's frame, where they have a schema.
 pub(super) fn key(
     table: &Section,
-    topics: Option<&[String]>,
+    naming: Naming<'_>,
     context: &Context<'_>,
     findings: &mut Findings,
 ) -> Option<Key> {
     let section = table.section("key")?;
     let parts = Parts {
-        table,
-        topics,
+        naming,
         section,
         part: "key",
     };
@@ -121,11 +119,10 @@ pub(super) fn key(
     }))
 }
 
-/// A table, its topics where they are right, and its section `value` or `key`.
+/// What is known of a table's names, and its section `value` or `key`.
 #[derive(Debug, Clone, Copy)]
 struct Parts<'a> {
-    table: &'a Section,
-    topics: Option<&'a [String]>,
+    naming: Naming<'a>,
     section: &'a Section,
     part: &'a str,
 }
@@ -310,33 +307,33 @@ fn framed(parts: Parts<'_>, context: &Context<'_>, findings: &mut Findings) -> O
 /// The subject whose latest version gives the columns.
 fn subject(parts: Parts<'_>, findings: &mut Findings) -> Option<String> {
     let Parts {
-        table,
-        topics,
+        naming,
         section,
         part,
     } = parts;
-    let topic = topics.and_then(|topics| topics.first()).map(String::as_str);
-    let many = topics.is_some_and(|topics| topics.len() > 1);
     let Some(subject) = section.text("schema.subject") else {
-        if section.is_written("schema.subject") {
-            return None;
-        }
-        if many {
-            let message = "is required and missing, because several topics feed the table; write the subject whose latest version gives the columns";
-            findings.say(
-                section.place,
-                &format!("{}.schema.subject", section.path),
-                message.to_owned(),
-            );
-            return None;
-        }
-        return Some(format!("{}-{part}", topic?));
+        return match naming.topic {
+            _ if section.is_written("schema.subject") => None,
+            Topic::Unknown => None,
+            Topic::One(topic) => Some(format!("{topic}-{part}")),
+            Topic::Several => {
+                let message = "is required and missing, because several topics feed the table; write the subject whose latest version gives the columns";
+                findings.say(
+                    section.place,
+                    &format!("{}.schema.subject", section.path),
+                    message.to_owned(),
+                );
+                None
+            }
+        };
     };
     let path = format!("{}.schema.subject", section.path);
-    let mut names = vec![("table", table.text("name")?.text.as_str())];
-    if !many {
-        // Where the topics are wrong, that is what is reported.
-        names.push(("topic", topic?));
+    let mut names = vec![("table", naming.table?)];
+    match naming.topic {
+        // What is wrong with the topics is reported.
+        Topic::Unknown => return None,
+        Topic::One(topic) => names.push(("topic", topic)),
+        Topic::Several => {}
     }
     match expand(&subject.text, &names) {
         Ok(subject) if !subject.trim().is_empty() => Some(subject),

@@ -47,7 +47,7 @@ struct Answer<'a> {
 
 /// Prints the groups, the largest first.
 pub(in crate::ops) fn list(request: &DlqList, patience: &Patience) -> Outcome {
-    let config = wiring::config(&request.config)?;
+    let config = wiring::known(&request.config, patience)?;
     let table = table(&config.tables, &request.table)?;
     let mut groups = BTreeMap::new();
     read::each(&config, table, patience, &mut |row| {

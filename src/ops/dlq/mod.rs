@@ -20,7 +20,7 @@ pub(super) use show::show;
 
 /// Decodes a table's rejected records again.
 pub(super) fn replay(request: &DlqReplay, patience: &Patience) -> Outcome {
-    let config = wiring::config(&request.config)?;
+    let config = wiring::known(&request.config, patience)?;
     let table = table(&config.tables, &request.table)?;
     let total = read::count(&config, table, patience)?;
     let progress = Progress::over("rejected records", total);

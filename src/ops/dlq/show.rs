@@ -39,7 +39,7 @@ struct Shown {
 
 /// Prints the rejected records that were asked for.
 pub(in crate::ops) fn show(request: &DlqShow, patience: &Patience) -> Outcome {
-    let config = wiring::config(&request.config)?;
+    let config = wiring::known(&request.config, patience)?;
     let table = table(&config.tables, &request.table)?;
     let (mut chosen, mut more) = (Vec::new(), false);
     read::each(&config, table, patience, &mut |row| {

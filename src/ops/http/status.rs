@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
 use crate::metrics::{Lag, Moment, TableMoment};
+use crate::config::expansion::Refused;
 use crate::model::batch::Reject;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::status::{StatusSnapshot, TableState, TableStatus, TopicPartitionStatus};
@@ -22,6 +23,14 @@ pub(super) struct Document {
     memory_used_bytes: u64,
     memory_limit_bytes: u64,
     tables: Vec<Table>,
+    refused_topics: Vec<RefusedTopic>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedTopic {
+    topic: String,
+    table: String,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,6 +82,15 @@ pub(super) fn document(name: &str, snapshot: &StatusSnapshot, now_ms: i64) -> Do
         memory_used_bytes: snapshot.memory_used_bytes,
         memory_limit_bytes: snapshot.memory_limit_bytes,
         tables: snapshot.tables.iter().map(table).collect(),
+        refused_topics: snapshot.refused.iter().map(refused).collect(),
+    }
+}
+
+fn refused(refused: &Refused) -> RefusedTopic {
+    RefusedTopic {
+        topic: refused.topic.clone(),
+        table: refused.table.clone(),
+        reason: refused.reason.clone(),
     }
 }
 

@@ -42,6 +42,7 @@ fn snapshot(state: TableState, ready: Result<(), String>) -> StatusSnapshot {
         ..TableStatus::default()
     };
     StatusSnapshot {
+        refused: Vec::new(),
         ready,
         tables: vec![table],
         memory_used_bytes: 1,

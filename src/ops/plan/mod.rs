@@ -118,7 +118,8 @@ struct Problem {
 
 /// Prints what `run` would do.
 pub(super) fn plan(request: &Plan, patience: &Patience) -> Outcome {
-    let config = wiring::config(&request.config)?;
+    let known = wiring::expanded(&wiring::config(&request.config)?, patience)?;
+    let config = known.config;
     let tables = wiring::tables(&config, &[])?;
     let previews = pipeline::preview(
         &config,
@@ -129,11 +130,23 @@ pub(super) fn plan(request: &Plan, patience: &Patience) -> Outcome {
     );
     let previews = previews.map_err(|error| Failure::new(error.kind(), error))?;
     let planned = tables.iter().zip(previews);
-    let answer = Answer {
-        tables: planned
-            .map(|(table, preview)| TablePlan::of(table, preview))
-            .collect(),
-    };
+    let mut planned: Vec<TablePlan> = planned
+        .map(|(table, preview)| TablePlan::of(table, preview))
+        .collect();
+    for one in known.refused {
+        let problem = Problem::of((Kind::Corrupt, one.reason));
+        match planned.iter_mut().find(|it| it.table == one.table) {
+            Some(table) if table.problems.iter().any(|it| it.sentence == problem.sentence) => {}
+            Some(table) => table.problems.push(problem),
+            None => planned.push(TablePlan::without_plan(one.table, problem)),
+        }
+    }
+    for pattern in known.unmatched {
+        let failure = wiring::no_topic(std::slice::from_ref(&pattern));
+        let problem = Problem::of((failure.kind(), failure.to_string()));
+        planned.push(TablePlan::without_plan(pattern, problem));
+    }
+    let answer = Answer { tables: planned };
     output::line(&match request.format {
         Format::Json => serde_json::to_string_pretty(&answer)
             .map_err(|error| Failure::bug(format!("cannot write JSON: {error}")))?,
@@ -172,11 +185,18 @@ impl TablePlan {
                     plan: Some(Planned::of(table, preview)),
                 }
             }
-            Err(error) => TablePlan {
-                table: table.name.clone(),
-                plan: None,
-                problems: vec![Problem::of((error.kind(), error.to_string()))],
-            },
+            Err(error) => {
+                let problem = Problem::of((error.kind(), error.to_string()));
+                TablePlan::without_plan(table.name.clone(), problem)
+            }
+        }
+    }
+
+    fn without_plan(table: String, problem: Problem) -> TablePlan {
+        TablePlan {
+            table,
+            plan: None,
+            problems: vec![problem],
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) use report::Report;
 
 /// Audits the tables of a config.
 pub(super) fn verify(request: &Verify, patience: &Patience) -> Outcome {
-    let config = wiring::config(&request.config)?;
+    let config = wiring::known(&request.config, patience)?;
     let kafka = request
         .against_kafka
         .then(|| Kafka::connect(&config.kafka, patience))

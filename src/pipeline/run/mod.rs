@@ -11,16 +11,19 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
+use crate::config::expansion::{Expansion, Feeds};
 use crate::config::{Config, settings};
 use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::model::epoch::Epoch;
+use crate::pipeline::discover::{INTERVAL, interval, waits_for_producers};
 use crate::pipeline::error::Error;
 use crate::pipeline::family::{families, reason_of};
 use crate::pipeline::orders::Orders;
 use crate::pipeline::plan::{self, Outside, Planned, back_off};
 use crate::pipeline::settle::{Accept, Settling};
 use crate::pipeline::status::{Status, TableState};
+use crate::pipeline::topics::Asking;
 
 /// How long one question to Kafka may take.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -81,8 +84,11 @@ pub fn run(
     options: &RunOptions,
     surroundings: &Surroundings,
 ) -> Result<(), Error> {
-    let tables = chosen(config, &options.tables)?;
-    for table in &tables {
+    if config.patterns.is_empty() {
+        // Before anybody is asked for anything.
+        chosen(&config.tables, &options.tables)?;
+    }
+    for table in concerned(&config.tables, &options.tables) {
         surroundings.status.table(&table.name, |_| {});
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -97,42 +103,47 @@ pub fn run(
         surroundings,
         runtime: &runtime,
     };
-    let result = run.whole(&tables);
+    let result = run.whole();
     // Blocking questions in flight must not hold the process: their answers are of no use any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
 /// The tables that were asked for, with those that share a topic with them: the group gives a topic partition to one process, which must serve all of its tables.
-fn chosen(config: &Config, names: &[String]) -> Result<Vec<settings::Table>, Error> {
+fn chosen(tables: &[settings::Table], names: &[String]) -> Result<Vec<settings::Table>, Error> {
     for name in names {
-        if !config.tables.iter().any(|table| table.name == *name) {
-            let known: Vec<&str> = config
-                .tables
-                .iter()
-                .map(|table| table.name.as_str())
-                .collect();
+        if !tables.iter().any(|table| table.name == *name) {
+            let known: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
             return Err(Error::UnknownTable {
                 name: name.clone(),
                 known: known.join(", "),
             });
         }
     }
+    let chosen = concerned(tables, names);
+    for table in &chosen {
+        let table = &table.name;
+        if !names.is_empty() && !names.contains(table) {
+            tracing::info!(
+                table,
+                "runs too: it shares a topic with a table that was asked for"
+            );
+        }
+    }
+    Ok(chosen)
+}
+
+/// The tables of these names and of their families; all where there are no names.
+pub(super) fn concerned(tables: &[settings::Table], names: &[String]) -> Vec<settings::Table> {
     let is_named = |table: &str| names.is_empty() || names.iter().any(|name| name == table);
-    let families = families(&config.tables);
+    let families = families(tables);
     let concerned = families
         .iter()
         .filter(|family| family.iter().any(|table| is_named(table)));
-    let chosen: BTreeSet<&str> = concerned.flatten().copied().collect();
-    for table in chosen.iter().filter(|table| !is_named(table)) {
-        tracing::info!(
-            table,
-            "runs too: it shares a topic with a table that was asked for"
-        );
-    }
-    let tables = config.tables.iter();
-    let tables = tables.filter(|table| chosen.contains(table.name.as_str()));
-    Ok(tables.cloned().collect())
+    let concerned: BTreeSet<&str> = concerned.flatten().copied().collect();
+    let tables = tables.iter();
+    let tables = tables.filter(|table| concerned.contains(table.name.as_str()));
+    tables.cloned().collect()
 }
 
 /// The tables that share a topic with a suspended one, and why they wait: a family suspends together.
@@ -155,14 +166,37 @@ fn waiting_with(
     waiting
 }
 
+/// Whether a run goes on without this table.
+fn stops_one(error: &Error, table: &settings::Table, has_others: bool) -> bool {
+    match error.kind() {
+        Kind::Corrupt => has_others,
+        // What a pattern finds is not in the hands of whoever wrote the config.
+        Kind::Invalid => has_others && table.found.is_some(),
+        Kind::Unavailable => table.found.is_some() && waits_for_producers(error),
+        Kind::Superseded | Kind::Bug => false,
+    }
+}
+
 struct Run<'a> {
     config: &'a Config,
     options: &'a RunOptions,
     surroundings: &'a Surroundings,
     runtime: &'a Runtime,
 }
+/// What a run begins with.
+#[derive(Default)]
+struct Beginning {
+    planned: Vec<Planned>,
+    /// Tables that do not run, and why.
+    suspended: Vec<(String, String)>,
+    /// Of those, the ones that wait with another table of their family.
+    waiting: BTreeSet<String>,
+    /// What producers still have to do for a table.
+    missing: Option<String>,
+}
+
 impl Run<'_> {
-    fn whole(&self, tables: &[settings::Table]) -> Result<(), Error> {
+    fn whole(&self) -> Result<(), Error> {
         let outside = self.outside()?;
         let Some(()) = self.persist("the store", || {
             let (store, clock) = (Arc::clone(&outside.store), outside.clock.clone());
@@ -173,42 +207,150 @@ impl Run<'_> {
         else {
             return Ok(());
         };
-        let mut planned = Vec::new();
-        let mut suspended = Vec::new();
+        let Some(Beginning {
+            planned,
+            suspended,
+            waiting,
+            ..
+        }) = self.begin_with_something(&outside)?
+        else {
+            return Ok(());
+        };
+        if planned.is_empty() {
+            return Err(Error::Suspended { tables: suspended });
+        }
+        let Some(started) = self.start(&outside, planned, waiting)? else {
+            return Ok(());
+        };
+        self.turns(started, suspended)
+    }
+
+    /// Looks again while nothing can run that may yet, because producers still have to do something for it. `None` when stopped.
+    fn begin_with_something(&self, outside: &Outside) -> Result<Option<Beginning>, Error> {
+        loop {
+            let Some(mut beginning) = self.begin(outside)? else {
+                return Ok(None);
+            };
+            let missing = beginning.missing.take();
+            let Some(missing) = missing.filter(|_| beginning.planned.is_empty()) else {
+                self.surroundings.status.set_trouble(None);
+                return Ok(Some(beginning));
+            };
+            self.surroundings.status.set_trouble(Some(missing));
+            self.pause(interval(&self.config.kafka).unwrap_or(INTERVAL));
+        }
+    }
+
+    /// Looks for topics and plans their tables. `None` when stopped.
+    fn begin(&self, outside: &Outside) -> Result<Option<Beginning>, Error> {
+        let Some(found) = self.persist("topics", || self.look(outside))? else {
+            return Ok(None);
+        };
+        let tables = chosen(&found.tables, &self.options.tables)?;
+        for table in &tables {
+            self.surroundings.status.table(&table.name, |_| {});
+        }
+        let mut beginning = Beginning::default();
+        if !self.plan_all(outside, &tables, &mut beginning)? {
+            return Ok(None);
+        }
+        for one in &found.refused {
+            let (topic, table, reason) = (&one.topic, &one.table, &one.reason);
+            tracing::error!(topic, table, reason, "topic refused");
+            let suspended = (table.clone(), reason.clone());
+            if !beginning.suspended.contains(&suspended) {
+                beginning.suspended.push(suspended);
+            }
+        }
+        self.surroundings.status.set_refused(found.refused);
+        Ok(Some(beginning))
+    }
+
+    /// The topics that there are, as tables; without patterns nobody is asked.
+    fn look(&self, outside: &Outside) -> Result<Expansion, Error> {
+        let config = self.config;
+        if config.patterns.is_empty() {
+            return Ok(Expansion {
+                tables: config.tables.clone(),
+                ..Expansion::default()
+            });
+        }
+        let asking = Asking {
+            config,
+            lookup: &outside.lookup,
+            store: &outside.store,
+            clock: &outside.clock,
+        };
+        let found = self.runtime.block_on(asking.look(&Feeds::new()))?;
+        let has_nothing = found.tables.is_empty() && found.refused.is_empty();
+        let is_missing = !found.unmatched.is_empty() && self.options.tables.is_empty();
+        if has_nothing || (self.options.until_caught_up && is_missing) {
+            return Err(Error::NoTopic {
+                patterns: found.unmatched.join("`, `"),
+            });
+        }
+        for pattern in &found.unmatched {
+            tracing::warn!(pattern, "no topic matches topics_regex yet");
+        }
+        Ok(found)
+    }
+
+    /// Plans every table; whether it was not stopped meanwhile.
+    fn plan_all(
+        &self,
+        outside: &Outside,
+        tables: &[settings::Table],
+        beginning: &mut Beginning,
+    ) -> Result<bool, Error> {
         for table in tables {
-            match self.persist(&format!("table `{}`", table.name), || {
-                self.runtime.block_on(self.plan(&outside, table))
-            }) {
-                Ok(Some(done)) => planned.push(done),
-                Ok(None) => return Ok(()),
+            match self.plan_one(outside, table) {
+                Ok(Some(done)) => beginning.planned.push(done),
+                Ok(None) => return Ok(false),
                 Err(Error::Suspended { tables: these }) if tables.len() > 1 => {
                     for (name, reason) in &these {
                         self.show_suspended(name, reason);
                     }
-                    suspended.extend(these);
+                    beginning.suspended.extend(these);
                 }
-                // Only what a person must look at in this table stops this table alone.
-                Err(error) if error.kind() == Kind::Corrupt && tables.len() > 1 => {
+                // Only what a person must look at in this table stops this table alone, and what its producers still have to do.
+                Err(error) if stops_one(&error, table, tables.len() > 1) => {
                     let reason = error.to_string();
                     self.show_suspended(&table.name, &reason);
-                    suspended.push((table.name.clone(), reason));
+                    if error.kind() == Kind::Unavailable {
+                        beginning.missing = Some(reason.clone());
+                    }
+                    beginning.suspended.push((table.name.clone(), reason));
                 }
                 Err(error) => return Err(error),
             }
         }
-        let waiting = waiting_with(tables, &suspended);
-        planned.retain(|it| !waiting.contains_key(&it.plan.settings.name));
+        let waiting = waiting_with(tables, &beginning.suspended);
+        beginning
+            .planned
+            .retain(|it| !waiting.contains_key(&it.plan.settings.name));
         for (name, reason) in waiting {
             self.show_suspended(&name, &reason);
-            suspended.push((name, reason));
+            beginning.waiting.insert(name.clone());
+            beginning.suspended.push((name, reason));
         }
-        if planned.is_empty() {
-            return Err(Error::Suspended { tables: suspended });
-        }
-        let Some(started) = self.start(&outside, planned)? else {
-            return Ok(());
-        };
-        self.turns(started, suspended)
+        Ok(true)
+    }
+
+    /// Waits for what is away, unless that is what producers still have to do for a table that a pattern makes: others go on meanwhile.
+    fn plan_one(
+        &self,
+        outside: &Outside,
+        table: &settings::Table,
+    ) -> Result<Option<Planned>, Error> {
+        let may_wait = table.found.is_some() && !self.options.until_caught_up;
+        let planned = self.persist(&format!("table `{}`", table.name), || {
+            match self.runtime.block_on(self.plan(outside, table)) {
+                Err(error) if may_wait && waits_for_producers(&error) => Ok(Err(error)),
+                Err(error) => Err(error),
+                Ok(planned) => Ok(Ok(planned)),
+            }
+        })?;
+        planned.transpose()
     }
 
     fn show_suspended(&self, name: &str, reason: &str) {

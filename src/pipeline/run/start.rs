@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+use tokio::sync::mpsc;
+
 use crate::buffer::budget::{Budget, Shape};
-use crate::pipeline::assembly::{Assembly, Parts, Targets, assemble};
+use crate::pipeline::assembly::{Assembly, Parts, TableParts, Targets, assemble};
 use crate::pipeline::control::Control;
+use crate::pipeline::discover::{Discovery, FOUND_MAX, Found, interval};
 use crate::pipeline::error::Error;
 use crate::pipeline::lane::Lane;
 use crate::pipeline::maintain;
-use crate::pipeline::plan::{Outside, Planned};
+use crate::pipeline::plan::{Outside, Planned, with_headers};
 use crate::pipeline::run::Run;
 use crate::source::{Fetches, Forwards, Group, Shares};
 
@@ -21,6 +24,13 @@ pub(super) struct Started {
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) targets: Option<Targets>,
     pub(super) upkeep: maintain::Running,
+    pub(super) growing: Growing,
+}
+
+/// What takes up tables and topics that are found later.
+pub(super) struct Growing {
+    pub(super) found: mpsc::Receiver<Found>,
+    pub(super) parts: TableParts,
 }
 
 fn start_lane(number: usize, lane: Lane) -> Result<JoinHandle<()>, Error> {
@@ -48,6 +58,7 @@ impl Run<'_> {
         &self,
         outside: &Outside,
         planned: Vec<Planned>,
+        waiting: BTreeSet<String>,
     ) -> Result<Option<Started>, Error> {
         let Some(targets) = self.targets(outside, &planned)? else {
             return Ok(None);
@@ -57,16 +68,21 @@ impl Run<'_> {
         });
         let budget = self.budget(&planned, lanes)?;
         let group = self.group(&budget)?;
-        let with_headers = planned.iter().any(|planned| planned.plan.with_headers());
+        // The queues are made once, for what patterns find later too.
+        let mut patterns = self.config.patterns.iter();
+        let with_headers = planned.iter().any(|planned| planned.plan.with_headers())
+            || patterns.any(|pattern| with_headers(&pattern.table));
         let queues = lane_queues(&group, lanes, with_headers)?;
         let topics: BTreeSet<String> = planned
             .iter()
             .flat_map(|planned| planned.plan.settings.topics.iter().cloned())
             .collect();
+        let found = self.discover(outside, &planned, waiting);
         let Assembly {
             control,
             lanes: at_rest,
             flushers,
+            parts,
         } = assemble(Parts {
             group: Box::new(group),
             queues,
@@ -110,7 +126,40 @@ impl Run<'_> {
             threads,
             targets,
             upkeep,
+            growing: Growing { found, parts },
         }))
+    }
+
+    /// Looks for further topics while the run goes on. One that ends by itself is about those that were there at its start.
+    fn discover(
+        &self,
+        outside: &Outside,
+        planned: &[Planned],
+        waiting: BTreeSet<String>,
+    ) -> mpsc::Receiver<Found> {
+        let (sender, found) = mpsc::channel(FOUND_MAX);
+        if self.config.patterns.is_empty() || self.options.until_caught_up {
+            return found;
+        }
+        let Some(every) = interval(&self.config.kafka) else {
+            tracing::info!("kafka.properties say that metadata is not asked for again: topics are looked for at the start only");
+            return found;
+        };
+        let settings = planned.iter().map(|planned| &planned.plan.settings);
+        let discovery = Discovery {
+            config: self.config.clone(),
+            outside: outside.clone(),
+            names: self.options.tables.clone(),
+            status: self.surroundings.status.clone(),
+            feeds: settings
+                .map(|table| (table.name.clone(), table.topics.iter().cloned().collect()))
+                .collect(),
+            waiting,
+            said: BTreeMap::new(),
+            found: sender,
+        };
+        self.runtime.spawn(discovery.run(every));
+        found
     }
 
     fn budget(&self, planned: &[Planned], lanes: usize) -> Result<Budget, Error> {

@@ -1,5 +1,6 @@
 //! The turns of a run, until it is done or stopped; then the drain and the order of leaving. Decides nothing about records.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -57,6 +58,7 @@ impl Run<'_> {
                 return Ok(());
             }
             started.control.turn()?;
+            self.grow(started)?;
             if started.threads.iter().any(JoinHandle::is_finished) {
                 return Err(Error::Bug("a lane ended early".to_owned()));
             }
@@ -105,6 +107,25 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Takes up what was found meanwhile, when the group waits for no answer.
+    fn grow(&self, started: &mut Started) -> Result<(), Error> {
+        if !started.control.is_settled() {
+            return Ok(());
+        }
+        let mut all = Vec::new();
+        while let Ok(found) = started.growing.found.try_recv() {
+            all.push(found);
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        for flusher in started.control.grow(all, &started.growing.parts)? {
+            started.upkeep.add(Arc::clone(&flusher.share));
+            self.runtime.spawn(flusher.run());
+        }
+        Ok(())
     }
 
     /// Lets every flusher commit what there is, within `shutdown_grace`, while the group is served on.

@@ -159,6 +159,7 @@ impl Instance {
             control,
             lanes,
             flushers,
+            ..
         } = assemble(Parts {
             group: Box::new(with.broker.member(self.life)),
             queues: queues.collect(),

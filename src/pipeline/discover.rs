@@ -1,0 +1,221 @@
+//! Looks for topics while a run goes on: plans the tables that patterns make of new ones, names new topics in the tables that have others already, and hands both to the
+//! control thread. Owns what is known and what was said of it; who gets a topic is the config's `expansion`, taking it up is `growth`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::config::expansion::{Feeds, Refused};
+use crate::config::settings::{Kafka, Start, Table};
+use crate::config::Config;
+use crate::decode;
+use crate::error::Kind;
+use crate::pipeline::error::Error;
+use crate::pipeline::plan::{self, Outside, Planned};
+use crate::pipeline::run::concerned;
+use crate::pipeline::status::{Status, TableState};
+use crate::pipeline::topics::Asking;
+
+/// How often topics are looked for, unless the client is told how often it asks for them.
+pub(super) const INTERVAL: Duration = Duration::from_secs(30);
+/// The client's property for that.
+const INTERVAL_PROPERTY: &str = "topic.metadata.refresh.interval.ms";
+/// What may wait for the control thread.
+pub(super) const FOUND_MAX: usize = 64;
+
+/// What was found, planned and named in its table.
+pub(super) enum Found {
+    /// A table, with all of its topics.
+    Table(Box<Planned>),
+    /// Topics of a table that runs.
+    Topics {
+        table: String,
+        topics: BTreeSet<String>,
+    },
+}
+
+/// What is known while a run goes on.
+pub(super) struct Discovery {
+    pub(super) config: Config,
+    pub(super) outside: Outside,
+    /// Only these tables and their families; all when empty.
+    pub(super) names: Vec<String>,
+    pub(super) status: Status,
+    /// The tables that run.
+    pub(super) feeds: Feeds,
+    /// Tables that are written and wait for one that a pattern makes.
+    pub(super) waiting: BTreeSet<String>,
+    /// What was said last of a table or a topic.
+    pub(super) said: BTreeMap<String, String>,
+    pub(super) found: mpsc::Sender<Found>,
+}
+
+/// How often topics are looked for; `None`: only at the start, as the client is told for its own metadata.
+pub(super) fn interval(kafka: &Kafka) -> Option<Duration> {
+    let written = kafka.properties.get(INTERVAL_PROPERTY);
+    let ms = written.and_then(|it| it.reveal().trim().parse::<i64>().ok());
+    match ms.map(u64::try_from) {
+        None => Some(INTERVAL),
+        Some(Ok(ms)) if ms > 0 => Some(Duration::from_millis(ms)),
+        Some(_) => None,
+    }
+}
+
+/// Whether a table that a pattern makes waits for what its topic's producers do, while others go on.
+pub(super) fn waits_for_producers(error: &Error) -> bool {
+    let Error::Decode { cause, .. } = error else {
+        return false;
+    };
+    matches!(cause, decode::Error::UnknownSubject { .. })
+}
+
+impl Discovery {
+    /// Looks again and again, until nobody takes what is found.
+    pub(super) async fn run(mut self, every: Duration) {
+        while !self.found.is_closed() {
+            self.outside.clock.sleep(every).await;
+            self.look().await;
+        }
+    }
+
+    async fn look(&mut self) {
+        let asking = Asking {
+            config: &self.config,
+            lookup: &self.outside.lookup,
+            store: &self.outside.store,
+            clock: &self.outside.clock,
+        };
+        let found = match asking.look(&self.feeds).await {
+            Ok(found) => found,
+            Err(error) => {
+                // Those who read say so themselves, if it lasts.
+                tracing::debug!(%error, "topics were not looked for");
+                return;
+            }
+        };
+        let mut refused = found.refused;
+        for table in concerned(&found.tables, &self.names) {
+            let outcome = match self.feeds.get(&table.name) {
+                None if table.found.is_some() || self.waiting.contains(&table.name) => {
+                    self.begin(table).await;
+                    continue;
+                }
+                None => continue,
+                Some(known) => {
+                    let is_new = |topic: &&String| !known.contains(*topic);
+                    let new: BTreeSet<String> =
+                        table.topics.iter().filter(is_new).cloned().collect();
+                    self.grow(&table, new).await
+                }
+            };
+            refused.extend(outcome);
+        }
+        for one in &refused {
+            self.say(&one.topic, &one.reason, |topic, reason| {
+                tracing::error!(topic, table = one.table, reason, "topic refused");
+            });
+        }
+        self.status.set_refused(refused);
+    }
+
+    /// A table that is not running yet.
+    async fn begin(&mut self, mut table: Table) {
+        if table.found.is_some() {
+            table.start = Start::Earliest;
+        }
+        let name = table.name.clone();
+        match plan::plan(&self.outside, &table).await {
+            Ok(planned) => {
+                self.said.remove(&name);
+                self.waiting.remove(&name);
+                self.feeds.insert(name, table.topics.into_iter().collect());
+                self.tell(Found::Table(Box::new(planned))).await;
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if error.kind() == Kind::Unavailable && !waits_for_producers(&error) {
+                    self.say(&name, &reason, |table, detail| {
+                        tracing::warn!(table, detail, "waiting for something outside");
+                    });
+                    return;
+                }
+                self.status.table(&name, |status| {
+                    status.state = TableState::Suspended(reason.clone());
+                });
+                self.say(&name, &reason, |table, reason| {
+                    tracing::error!(table, reason, "table suspended");
+                });
+            }
+        }
+    }
+
+    /// Topics that are new to a table that runs; those that it cannot take.
+    async fn grow(&mut self, table: &Table, new: BTreeSet<String>) -> Vec<Refused> {
+        if new.is_empty() {
+            return Vec::new();
+        }
+        match plan::plan(&self.outside, table).await {
+            Ok(_) => {
+                let known = self.feeds.entry(table.name.clone()).or_default();
+                known.extend(new.iter().cloned());
+                self.tell(Found::Topics {
+                    table: table.name.clone(),
+                    topics: new,
+                })
+                .await;
+                Vec::new()
+            }
+            Err(error) if error.kind() == Kind::Unavailable => {
+                let reason = error.to_string();
+                self.say(&table.name, &reason, |table, detail| {
+                    tracing::warn!(table, detail, "waiting for something outside");
+                });
+                Vec::new()
+            }
+            Err(error) => {
+                let refused = |topic| Refused {
+                    topic,
+                    table: table.name.clone(),
+                    reason: error.to_string(),
+                };
+                new.into_iter().map(refused).collect()
+            }
+        }
+    }
+
+    async fn tell(&self, found: Found) {
+        if self.found.send(found).await.is_err() {
+            tracing::debug!("the run ends; what was found begins with the next one");
+        }
+    }
+
+    /// Says what is new only.
+    fn say(&mut self, of: &str, what: &str, log: impl FnOnce(&str, &str)) {
+        if self.said.get(of).is_none_or(|last| last != what) {
+            log(of, what);
+            self.said.insert(of.to_owned(), what.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Secret;
+
+    #[test]
+    fn topics_are_looked_for_as_often_as_the_client_is_told_to_ask() {
+        let every = |written: Option<&str>| {
+            let properties = written.map(|ms| (INTERVAL_PROPERTY.to_owned(), Secret::new(ms)));
+            interval(&Kafka {
+                bootstrap_servers: "k:1".to_owned(),
+                group_id: "g".to_owned(),
+                properties: properties.into_iter().collect(),
+            })
+        };
+        assert_eq!(every(None), Some(INTERVAL));
+        assert_eq!(every(Some("1000")), Some(Duration::from_secs(1)));
+        assert_eq!(every(Some("-1")), None);
+    }
+}
