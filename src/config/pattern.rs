@@ -92,11 +92,11 @@ impl NameTemplate {
         }
         pieces.push(Piece::Text(rest.to_owned()));
         pieces.retain(|piece| *piece != Piece::Text(String::new()));
-        let is_plain = |piece: &Piece| match piece {
+        let fits = |piece: &Piece| match piece {
             Piece::Text(text) => text.chars().all(is_plain),
             Piece::Topic | Piece::Group(_) => true,
         };
-        if pieces.is_empty() || text.len() > NAME_BYTES_MAX || !pieces.iter().all(is_plain) {
+        if pieces.is_empty() || text.len() > NAME_BYTES_MAX || !pieces.iter().all(fits) {
             return Err(format!(
                 "is not the name of a table; use letters, digits and `_`, at most {NAME_BYTES_MAX}, and templates such as `cdc_{{1}}`"
             ));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::config::document;
-use crate::config::keys::{self, Default, Key, Kind, State};
+use crate::config::keys::{self, Default, Key, Kind};
 use crate::config::problem::{Findings, Place};
 use crate::config::settings::Start;
 
@@ -200,9 +200,6 @@ impl Section {
         findings: &mut Findings,
     ) {
         for key in keys::children(self.below) {
-            if matches!(key.state, State::NotYet(_)) {
-                continue;
-            }
             let path = join(&self.path, key.name());
             if let Some(entry) = self
                 .entries

@@ -1,4 +1,4 @@
-//! Holds a document against the declared keys: unknown keys, keys that are not built yet, shapes and types. Gives typed sections; values that only make sense
+//! Holds a document against the declared keys: unknown keys, shapes and types. Gives typed sections; values that only make sense
 //! together are checked by `resolve`.
 
 mod single;
@@ -6,7 +6,7 @@ mod single;
 use crate::config::check::single::{clip, example};
 use crate::config::document::{Content, Field, Node};
 use crate::config::interpolate::Interpolation;
-use crate::config::keys::{self, Default, Key, Kind, State};
+use crate::config::keys::{self, Default, Key, Kind};
 use crate::config::problem::{Findings, Place, closest, one_of};
 use crate::config::section::{Entry, Origin, Pair, Section, Text, Value, join};
 
@@ -38,14 +38,7 @@ impl Check<'_> {
                 self.say(field.place, &path, format!("belongs to each table, not to `defaults`; write it under `tables`, as `{}: {}`", key.name(), key.example));
                 continue;
             }
-            let value = match key.state {
-                State::Built => self.value(key, field, &path),
-                State::NotYet(instead) => {
-                    self.say(field.place, &path, format!("is not built yet; {instead}"));
-                    Some(Value::Wrong)
-                }
-            };
-            if let Some(value) = value {
+            if let Some(value) = self.value(key, field, &path) {
                 section.entries.push(Entry {
                     key,
                     place: field.spot(),

@@ -109,7 +109,7 @@ fn claims<'a>(
             let is_same = |it: &&mut Claim<'_>| it.index == index && it.literal == named.literal;
             match of_name.iter_mut().find(is_same) {
                 Some(claim) => {
-                    claim.topics.insert(topic);
+                    claim.topics.insert(*topic);
                 }
                 None => of_name.push(Claim {
                     index,
@@ -189,8 +189,11 @@ fn fitting(
         listed(&claim.topics)
     );
     expansion.contest(name, std::slice::from_ref(claim), known);
-    let (stay, go): (Vec<&str>, Vec<&str>) =
-        claim.topics.iter().partition(|it| is_known(known, it));
+    let (stay, go): (Vec<&str>, Vec<&str>) = claim
+        .topics
+        .iter()
+        .copied()
+        .partition(|it| is_known(known, it));
     let [only] = stay.as_slice() else {
         expansion.refuse(claim.topics.iter().copied(), name, &reason);
         return None;
@@ -206,9 +209,10 @@ fn is_known(known: Option<&BTreeSet<String>>, topic: &str) -> bool {
 /// Takes a table in, unless its folders are another one's.
 fn settle(table: Table, feeds: &Feeds, expansion: &mut Expansion) {
     let taken = expansion.tables.iter().find_map(|other| {
-        let pairs = folders(&table).flat_map(|own| folders(other).map(move |theirs| (own, theirs)));
-        let clash = pairs.into_iter().find(|(own, theirs)| clash(own, theirs));
-        clash.map(|(own, theirs)| (other, own.to_owned(), theirs.to_owned()))
+        let mut pairs =
+            folders(&table).flat_map(|own| folders(other).map(move |theirs| (own, theirs)));
+        let pair = pairs.find(|(own, theirs)| clash(own, theirs))?;
+        Some((other, pair.0.to_owned(), pair.1.to_owned()))
     });
     let Some((other, own, theirs)) = taken else {
         expansion.tables.push(table);

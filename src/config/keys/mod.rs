@@ -17,8 +17,6 @@ pub(crate) struct Key {
     pub(crate) doc: &'static str,
     /// A value as YAML, for the manual and the full example.
     pub(crate) example: &'static str,
-    /// Whether it works yet.
-    pub(crate) state: State,
 }
 
 /// What may stand at a key.
@@ -69,7 +67,7 @@ pub(crate) enum Default {
     Absent,
 }
 
-/// Whether a key or a word works yet.
+/// Whether a word works yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum State {
     /// It does.
@@ -94,7 +92,6 @@ impl Key {
             default,
             doc,
             example: "",
-            state: State::Built,
         }
     }
 
@@ -181,13 +178,6 @@ mod tests {
                 let parent = all().find(|key| key.path == parent).unwrap();
                 assert!(
                     matches!(parent.kind, Kind::Section | Kind::Tables),
-                    "{}",
-                    key.path
-                );
-            }
-            if let State::NotYet(instead) = key.state {
-                assert!(
-                    !instead.is_empty() && !instead.ends_with('.'),
                     "{}",
                     key.path
                 );

@@ -1,4 +1,4 @@
-//! A config that names every key, valid as it stands. What is off by default or not built yet stands in comments.
+//! A config that names every key, valid as it stands. What is off by default stands in comments.
 
 use crate::config::keys::{self, Default, Key, Kind, State};
 use crate::config::reference::{built, choices};
@@ -25,9 +25,6 @@ fn write(page: &mut String, key: &Key, indent: usize) {
         page.push_str(&format!("{margin}# {line}\n"));
     }
     match (key.kind, key.default) {
-        _ if matches!(key.state, State::NotYet(_)) => {
-            page.push_str(&format!("{margin}# {}: {}\n", key.name(), key.example))
-        }
         (Kind::Tables, _) => {
             page.push_str(&format!("{margin}{}:\n", key.name()));
             let mut item = String::new();
@@ -89,13 +86,12 @@ fn explanation(key: &Key) -> String {
     if !later.is_empty() {
         text.push_str(&format!(" Not built yet: {}.", later.join(" | ")));
     }
-    match (key.state, key.default) {
-        (State::NotYet(instead), _) => text.push_str(&format!(" Not built yet: {instead}.")),
-        (State::Built, Default::Required) => text.push_str(" Required."),
-        (State::Built, Default::Implied(words)) if !matches!(key.kind, Kind::Section) => {
+    match key.default {
+        Default::Required => text.push_str(" Required."),
+        Default::Implied(words) if !matches!(key.kind, Kind::Section) => {
             text.push_str(&format!(" Default: {words}."))
         }
-        (State::Built, _) => {}
+        Default::Value(_) | Default::Implied(_) | Default::Absent => {}
     }
     text
 }

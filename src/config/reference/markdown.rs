@@ -5,7 +5,7 @@ use crate::config::reference::{choices, default, kind};
 
 const INTRODUCTION: &str = "# The config
 
-One YAML 1.2 file. Unknown keys are errors; keys and words marked *not built yet* are refused when written, with what to do instead. `lakeward validate` reports
+One YAML 1.2 file. Unknown keys are errors; words marked *not built yet* are refused when written, with what to do instead. `lakeward validate` reports
 every problem at once.
 
 * Sizes carry units: `500KB`, `128MiB`, `1GiB` (KB, MB, GB, TB count in thousands; KiB, MiB, GiB, TiB in 1024s). Durations too: `500ms`, `30s`, `5m`, `1h`, `7d`.
@@ -47,9 +47,6 @@ fn rows(page: &mut String, keys: impl Iterator<Item = &'static Key>) {
 
 fn meaning(key: &Key) -> String {
     let mut text = key.doc.to_owned();
-    if let State::NotYet(instead) = key.state {
-        text.push_str(&format!(" *Not built yet*: {instead}."));
-    }
     for choice in choices(key) {
         text.push_str(&format!("<br>`{}`: {}", choice.word, choice.doc));
         if let State::NotYet(instead) = choice.state {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::document::{self, Content, Looks, Node};
-use crate::config::keys::{self, Choice, Default, Key, Kind, State};
+use crate::config::keys::{self, Choice, Default, Key, Kind};
 use crate::config::reference::built;
 
 /// The JSON Schema (draft 7) as text.
@@ -25,7 +25,7 @@ pub fn json_schema() -> String {
 fn section(below: &str, required: &dyn Fn(&Key) -> bool, belong: &dyn Fn(&Key) -> bool) -> Value {
     let mut properties = Map::new();
     let mut names = Vec::new();
-    for key in keys::children(below).filter(|key| matches!(key.state, State::Built) && belong(key))
+    for key in keys::children(below).filter(|key| belong(key))
     {
         let mut value = value(key);
         if let Value::Object(object) = &mut value {

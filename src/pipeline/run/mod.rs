@@ -86,7 +86,7 @@ pub fn run(
 ) -> Result<(), Error> {
     if config.patterns.is_empty() {
         // Before anybody is asked for anything.
-        chosen(&config.tables, &options.tables)?;
+        check_names(&config.tables, &options.tables)?;
     }
     for table in concerned(&config.tables, &options.tables) {
         surroundings.status.table(&table.name, |_| {});
@@ -109,17 +109,23 @@ pub fn run(
     result
 }
 
-/// The tables that were asked for, with those that share a topic with them: the group gives a topic partition to one process, which must serve all of its tables.
-fn chosen(tables: &[settings::Table], names: &[String]) -> Result<Vec<settings::Table>, Error> {
-    for name in names {
-        if !tables.iter().any(|table| table.name == *name) {
+fn check_names(tables: &[settings::Table], names: &[String]) -> Result<(), Error> {
+    let is_known = |name: &String| tables.iter().any(|table| table.name == *name);
+    match names.iter().find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(name) => {
             let known: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-            return Err(Error::UnknownTable {
+            Err(Error::UnknownTable {
                 name: name.clone(),
                 known: known.join(", "),
-            });
+            })
         }
     }
+}
+
+/// The tables that were asked for, with those that share a topic with them: the group gives a topic partition to one process, which must serve all of its tables.
+fn chosen(tables: &[settings::Table], names: &[String]) -> Result<Vec<settings::Table>, Error> {
+    check_names(tables, names)?;
     let chosen = concerned(tables, names);
     for table in &chosen {
         let table = &table.name;
