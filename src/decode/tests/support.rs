@@ -25,6 +25,7 @@ pub(super) const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn table(value: Value) -> Table {
     Table {
+        found: None,
         on_source_change: OnChange::Suspend,
         on_lost_offsets: OnChange::Suspend,
         name: "orders".to_owned(),
