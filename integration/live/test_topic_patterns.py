@@ -77,7 +77,6 @@ def test_each_topic_makes_a_table_and_one_that_appears_later_is_there_from_its_b
     # "latest" is for topics that are there at the first start: whatever comes later has never been read.
     sink = Sink(folder, kafka.bootstrap, finding("cdc_{1}", topic, start="latest", path="cdc/{table}"), properties=LOOK)
     assert "1 pattern of topics" in sink.command("validate").expect(0).stdout
-    print(sink.command("validate", "--connect").expect(0).stdout)
     with sink.start() as running:
         sink.wait_until(running, lambda: sink.get("/readyz").ok)
         kafka.produce(f"{topic}.orders", good(200, 100), 3)
@@ -106,6 +105,7 @@ def test_each_topic_makes_a_table_and_one_that_appears_later_is_there_from_its_b
     ]
     assert rows == [200, 350, 40]
     # The other commands know the same tables.
+    print(sink.command("validate", "--connect").expect(0).stdout)
     print(sink.command("verify", "--deep", "--against-kafka").expect(0).stdout)
     lags = json.loads(sink.command("offsets show", "--format", "json").expect(0).stdout)
     assert {row["table"] for row in lags} == {"cdc_orders", "cdc_order_items", "cdc_refunds"} and all(row["lag"] == 0 for row in lags), lags
@@ -217,8 +217,9 @@ def test_kill_9_while_topics_are_found_loses_and_repeats_nothing(kafka, folder, 
     topics: list[str] = []
 
     def another() -> None:
-        topics.append(kafka.create_topic(f"{topic}.{len(topics)}", pick.randint(1, 4)))
-        kafka.produce(topics[-1], good(pick.randint(0, 400)), len(kafka.end_offsets(topics[-1])))
+        partitions = pick.randint(1, 4)
+        topics.append(kafka.create_topic(f"{topic}.{len(topics)}", partitions))
+        kafka.produce(topics[-1], good(pick.randint(0, 400)), partitions)
 
     another()
     for number in range(KILLS):

@@ -66,16 +66,19 @@ pub(super) fn validate(request: &Validate, patience: &Patience) -> Outcome {
 
 /// What a config has, as a person counts it.
 fn contents(config: &Config) -> String {
-    let counted = |count: usize, one: &str, many: &str| match count {
-        1 => format!("1 {one}"),
-        count => format!("{count} {many}"),
-    };
     let tables = counted(config.tables.len(), "table", "tables");
     let patterns = counted(config.patterns.len(), "pattern of topics", "patterns of topics");
     match (config.tables.len(), config.patterns.len()) {
         (_, 0) => tables,
         (0, _) => patterns,
         _ => format!("{tables} and {patterns}"),
+    }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
     }
 }
 
@@ -137,7 +140,7 @@ impl Checks {
         }
         let outcome = wiring::expanded(&config, patience).map(|known| {
             let made = known.config.tables.len().saturating_sub(config.tables.len());
-            let detail = format!("{made} tables of {} patterns", config.patterns.len());
+            let detail = format!("{} by now", counted(made, "table", "tables"));
             (known, detail)
         });
         let Some(known) = self.enter("topics_regex", outcome) else {
