@@ -57,6 +57,11 @@ def has(sink: Sink, kafka, name: str, *topics: str) -> bool:
     return committed(sink.table(name)) == ends(kafka, *topics)
 
 
+def is_past(sink: Sink, name: str, offsets: dict[tuple[str, int], int]) -> bool:
+    found = committed(sink.table(name))
+    return all(found.get(at, -1) >= offset for at, offset in offsets.items())
+
+
 def expect_exact(sink: Sink, kafka, name: str, *topics: str, compare=json_record, **how) -> int:
     report = audit(sink.table(name), kafka.dump(*topics), compare, **how)
     print(f"{name}: {report}", flush=True)
@@ -198,7 +203,9 @@ def test_two_instances_of_one_group_find_topics_under_load_and_lose_and_repeat_n
                     first.wait_until(stays, lambda: len(committed(first.table(f"each_{number + 1}"))) == 4)  # noqa: B023
                 time.sleep(2)
                 comes.drain().expect(0)
-            time.sleep(1)
+            # The one that stays goes on with everything that was found by either.
+            so_far = ends(kafka, *topics)
+            first.wait_until(stays, lambda: is_past(first, "all_together", so_far) and all(is_past(first, f"each_{number}", {at: end for at, end in so_far.items() if at[0] == name}) for number, name in enumerate(topics)))
             stays.drain().expect(0)
             said = stays.said()
     finally:
@@ -215,6 +222,7 @@ def test_kill_9_while_topics_are_found_loses_and_repeats_nothing(kafka, folder, 
     pick = random.Random(seed)
     sink = Sink(folder, kafka.bootstrap, finding("each_{1}", topic), finding("all_together", topic, target_lag="2s"), properties={**SESSION, "topic.metadata.refresh.interval.ms": "200"})
     topics: list[str] = []
+    found = 0
 
     def another() -> None:
         partitions = pick.randint(1, 4)
@@ -225,14 +233,17 @@ def test_kill_9_while_topics_are_found_loses_and_repeats_nothing(kafka, folder, 
     for number in range(KILLS):
         with sink.start() as running:
             if number % 2 == 0:
-                # While it finds: its files, its commit and its place in the group are all on their way.
-                sink.wait_until(running, lambda: sink.get("/api/v1/status").json()["ready"])
+                # While it is at work: what was found comes into its tables, and the next is on its way.
+                another()
+                sink.wait_until(running, lambda: has(sink, kafka, "all_together", *topics))
+                found += 1
             another()
-            time.sleep(pick.uniform(0.1, 2.5))
+            time.sleep(pick.uniform(0.0, 1.5))
             another()
             time.sleep(pick.uniform(0.0, 0.6))
             running.signal(signal.SIGKILL)
             assert running.wait(10).code == -signal.SIGKILL
+    assert found == KILLS / 2
     sink.until_caught_up(seconds_max=240).expect(0)
     rows = {name: expect_exact(sink, kafka, f"each_{number}", name) for number, name in enumerate(topics)}
     assert expect_exact(sink, kafka, "all_together", *topics) == sum(rows.values())
@@ -328,3 +339,24 @@ def test_a_topic_whose_schema_is_not_registered_yet_holds_up_no_other(kafka, reg
         running.drain().expect(0)
     compare = avro_record(schema, 5)
     assert [expect_exact(sink, kafka, f"cdc_{name}", f"{topic}.{name}", compare=compare) for name in ("ready", "early", "later")] == [100, 20, 30]
+
+
+def test_a_topic_that_is_deleted_takes_nothing_with_it(kafka, folder, topic):
+    stays, goes = f"{topic}.stays", f"{topic}.goes"
+    for name in (stays, goes):
+        kafka.create_topic(name, 2)
+        kafka.produce(name, good(100), 2)
+    sink = Sink(folder, kafka.bootstrap, finding("each_{1}", topic), finding("all_together", topic), properties=LOOK)
+    with sink.start() as running:
+        sink.wait_until(running, lambda: has(sink, kafka, "all_together", stays, goes) and has(sink, kafka, "each_goes", goes))
+        kafka.delete_topic(goes)
+        kafka.produce(stays, good(50, 100), 2)
+        sink.wait_until(running, lambda: is_past(sink, "all_together", ends(kafka, stays)) and is_past(sink, "each_stays", ends(kafka, stays)))
+        time.sleep(2)
+        kafka.produce(stays, good(50, 150), 2)
+        sink.wait_until(running, lambda: is_past(sink, "all_together", ends(kafka, stays)) and is_past(sink, "each_stays", ends(kafka, stays)))
+        running.drain().expect(0)
+    kafka.produce(stays, good(10, 200), 2)
+    sink.until_caught_up().expect(0)
+    assert expect_exact(sink, kafka, "each_stays", stays) == 210
+    sink.command("verify", "--deep").expect(0)

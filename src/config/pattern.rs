@@ -221,9 +221,17 @@ mod tests {
             assert!(said.contains(part) && said.lines().count() == 1, "{said}");
         }
         for (text, groups, part) in [
-            ("a_{2}", 1, "has one group (`(..)`); there is `{1}` or `{topic}`"),
+            (
+                "a_{2}",
+                1,
+                "has one group (`(..)`); there is `{1}` or `{topic}`",
+            ),
             ("a_{1}", 0, "has no group (`(..)`); there is `{topic}`"),
-            ("a_{table}", 2, "`{table}`, which is not known here; there is `{1}`, `{2}` or `{topic}`"),
+            (
+                "a_{table}",
+                2,
+                "`{table}`, which is not known here; there is `{1}`, `{2}` or `{topic}`",
+            ),
             ("a_{0}", 1, "`{0}`"),
             ("a_{", 1, "without its `}`"),
             ("a-{1}", 1, "is not the name of a table"),

@@ -272,8 +272,9 @@ fn declared(
 
 fn missing(key: &Key) -> String {
     // What feeds a table is one of two keys; the first is the one to begin with.
-    let required = keys::children(key.below())
-        .filter(|child| matches!(child.default, Default::Required) || child.path == "tables[].topics");
+    let required = keys::children(key.below()).filter(|child| {
+        matches!(child.default, Default::Required) || child.path == "tables[].topics"
+    });
     let names: Vec<String> = required
         .map(|child| format!("`{}`", child.name()))
         .collect();

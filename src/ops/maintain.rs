@@ -41,7 +41,9 @@ impl Maintained<'_> {
     /// Takes these in, unless they are known or not asked for.
     async fn add(&mut self, tables: &[Table]) -> Result<(), Failure> {
         let is_asked = |name: &String| self.names.is_empty() || self.names.contains(name);
-        let new = tables.iter().filter(|it| is_asked(&it.name) && !self.known.contains(&it.name));
+        let new = tables
+            .iter()
+            .filter(|it| is_asked(&it.name) && !self.known.contains(&it.name));
         for table in new.cloned().collect::<Vec<_>>() {
             self.take(&table).await?;
             self.known.insert(table.name);

@@ -67,7 +67,11 @@ pub(super) fn validate(request: &Validate, patience: &Patience) -> Outcome {
 /// What a config has, as a person counts it.
 fn contents(config: &Config) -> String {
     let tables = counted(config.tables.len(), "table", "tables");
-    let patterns = counted(config.patterns.len(), "pattern of topics", "patterns of topics");
+    let patterns = counted(
+        config.patterns.len(),
+        "pattern of topics",
+        "patterns of topics",
+    );
     match (config.tables.len(), config.patterns.len()) {
         (_, 0) => tables,
         (0, _) => patterns,
@@ -139,7 +143,11 @@ impl Checks {
             return config;
         }
         let outcome = wiring::expanded(&config, patience).map(|known| {
-            let made = known.config.tables.len().saturating_sub(config.tables.len());
+            let made = known
+                .config
+                .tables
+                .len()
+                .saturating_sub(config.tables.len());
             let detail = format!("{} by now", counted(made, "table", "tables"));
             (known, detail)
         });

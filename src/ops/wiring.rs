@@ -28,7 +28,12 @@ pub(super) fn config(file: &ConfigFile) -> Result<Config, Failure> {
 pub(super) fn known(file: &ConfigFile, patience: &Patience) -> Result<Config, Failure> {
     let known = expanded(&config(file)?, patience)?;
     for one in &known.refused {
-        tracing::warn!(topic = one.topic, table = one.table, reason = one.reason, "topic refused");
+        tracing::warn!(
+            topic = one.topic,
+            table = one.table,
+            reason = one.reason,
+            "topic refused"
+        );
     }
     for pattern in &known.unmatched {
         tracing::warn!(pattern, "no topic matches topics_regex yet");

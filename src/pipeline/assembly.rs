@@ -135,7 +135,11 @@ pub(super) struct TableParts {
 }
 
 /// Makes the ends of one table.
-pub(super) fn connect(control: &Control, planned: Planned, shared: &TableParts) -> (Flusher, TableControl) {
+pub(super) fn connect(
+    control: &Control,
+    planned: Planned,
+    shared: &TableParts,
+) -> (Flusher, TableControl) {
     let counters = control.metrics.table(&planned.plan.settings.name);
     let share = Arc::new(Share::new(
         planned.plan,

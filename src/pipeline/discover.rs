@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::config::Config;
 use crate::config::expansion::{Feeds, Refused};
 use crate::config::settings::{Kafka, Start, Table};
-use crate::config::Config;
 use crate::decode;
 use crate::error::Kind;
 use crate::pipeline::error::Error;
@@ -21,8 +21,8 @@ use crate::pipeline::topics::Asking;
 pub(super) const INTERVAL: Duration = Duration::from_secs(30);
 /// The client's property for that.
 const INTERVAL_PROPERTY: &str = "topic.metadata.refresh.interval.ms";
-/// What may wait for the control thread.
-pub(super) const FOUND_MAX: usize = 64;
+/// Looks that may wait for the control thread.
+pub(super) const LOOKS_MAX: usize = 4;
 
 /// What was found, planned and named in its table.
 pub(super) enum Found {
@@ -48,7 +48,8 @@ pub(super) struct Discovery {
     pub(super) waiting: BTreeSet<String>,
     /// What was said last of a table or a topic.
     pub(super) said: BTreeMap<String, String>,
-    pub(super) found: mpsc::Sender<Found>,
+    /// What one look found goes together, since a topic may feed several tables.
+    pub(super) found: mpsc::Sender<Vec<Found>>,
 }
 
 /// How often topics are looked for; `None`: only at the start, as the client is told for its own metadata.
@@ -75,11 +76,15 @@ impl Discovery {
     pub(super) async fn run(mut self, every: Duration) {
         while !self.found.is_closed() {
             self.outside.clock.sleep(every).await;
-            self.look().await;
+            let found = self.look().await;
+            if !found.is_empty() && self.found.send(found).await.is_err() {
+                tracing::debug!("the run ends; what was found begins with the next one");
+            }
         }
     }
 
-    async fn look(&mut self) {
+    async fn look(&mut self) -> Vec<Found> {
+        let mut all = Vec::new();
         let asking = Asking {
             config: &self.config,
             lookup: &self.outside.lookup,
@@ -91,25 +96,26 @@ impl Discovery {
             Err(error) => {
                 // Those who read say so themselves, if it lasts.
                 tracing::debug!(%error, "topics were not looked for");
-                return;
+                return all;
             }
         };
         let mut refused = found.refused;
         for table in concerned(&found.tables, &self.names) {
-            let outcome = match self.feeds.get(&table.name) {
+            match self.feeds.get(&table.name) {
                 None if table.found.is_some() || self.waiting.contains(&table.name) => {
-                    self.begin(table).await;
-                    continue;
+                    all.extend(self.begin(table).await);
                 }
-                None => continue,
+                None => {}
                 Some(known) => {
                     let is_new = |topic: &&String| !known.contains(*topic);
                     let new: BTreeSet<String> =
                         table.topics.iter().filter(is_new).cloned().collect();
-                    self.grow(&table, new).await
+                    match self.grow(&table, new).await {
+                        Ok(found) => all.extend(found),
+                        Err(more) => refused.extend(more),
+                    }
                 }
-            };
-            refused.extend(outcome);
+            }
         }
         for one in &refused {
             self.say(&one.topic, &one.reason, |topic, reason| {
@@ -117,10 +123,11 @@ impl Discovery {
             });
         }
         self.status.set_refused(refused);
+        all
     }
 
     /// A table that is not running yet.
-    async fn begin(&mut self, mut table: Table) {
+    async fn begin(&mut self, mut table: Table) -> Option<Found> {
         if table.found.is_some() {
             table.start = Start::Earliest;
         }
@@ -130,7 +137,7 @@ impl Discovery {
                 self.said.remove(&name);
                 self.waiting.remove(&name);
                 self.feeds.insert(name, table.topics.into_iter().collect());
-                self.tell(Found::Table(Box::new(planned))).await;
+                Some(Found::Table(Box::new(planned)))
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -138,7 +145,7 @@ impl Discovery {
                     self.say(&name, &reason, |table, detail| {
                         tracing::warn!(table, detail, "waiting for something outside");
                     });
-                    return;
+                    return None;
                 }
                 self.status.table(&name, |status| {
                     status.state = TableState::Suspended(reason.clone());
@@ -146,32 +153,35 @@ impl Discovery {
                 self.say(&name, &reason, |table, reason| {
                     tracing::error!(table, reason, "table suspended");
                 });
+                None
             }
         }
     }
 
-    /// Topics that are new to a table that runs; those that it cannot take.
-    async fn grow(&mut self, table: &Table, new: BTreeSet<String>) -> Vec<Refused> {
+    /// Topics that are new to a table that runs; the error is that it cannot take them.
+    async fn grow(
+        &mut self,
+        table: &Table,
+        new: BTreeSet<String>,
+    ) -> Result<Option<Found>, Vec<Refused>> {
         if new.is_empty() {
-            return Vec::new();
+            return Ok(None);
         }
         match plan::plan(&self.outside, table).await {
             Ok(_) => {
                 let known = self.feeds.entry(table.name.clone()).or_default();
                 known.extend(new.iter().cloned());
-                self.tell(Found::Topics {
+                Ok(Some(Found::Topics {
                     table: table.name.clone(),
                     topics: new,
-                })
-                .await;
-                Vec::new()
+                }))
             }
             Err(error) if error.kind() == Kind::Unavailable => {
                 let reason = error.to_string();
                 self.say(&table.name, &reason, |table, detail| {
                     tracing::warn!(table, detail, "waiting for something outside");
                 });
-                Vec::new()
+                Ok(None)
             }
             Err(error) => {
                 let refused = |topic| Refused {
@@ -179,14 +189,8 @@ impl Discovery {
                     table: table.name.clone(),
                     reason: error.to_string(),
                 };
-                new.into_iter().map(refused).collect()
+                Err(new.into_iter().map(refused).collect())
             }
-        }
-    }
-
-    async fn tell(&self, found: Found) {
-        if self.found.send(found).await.is_err() {
-            tracing::debug!("the run ends; what was found begins with the next one");
         }
     }
 

@@ -77,7 +77,9 @@ pub enum Error {
         tables: Vec<(String, String)>,
     },
     /// There is nothing to read.
-    #[error("no topic matches `{patterns}` (under topics_regex); create one, mend the pattern, which must match whole names, or allow this principal to Describe topics")]
+    #[error(
+        "no topic matches `{patterns}` (under topics_regex); create one, mend the pattern, which must match whole names, or allow this principal to Describe topics"
+    )]
     NoTopic {
         /// The patterns.
         patterns: String,

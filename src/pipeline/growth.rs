@@ -65,7 +65,9 @@ impl Control {
             self.end_epoch(&other);
             let joined = self.families.remove(&other);
             let Some((family, joined)) = self.families.get_mut(&one).zip(joined) else {
-                return Err(Error::Bug(format!("the families `{one}` and `{other}` are gone")));
+                return Err(Error::Bug(format!(
+                    "the families `{one}` and `{other}` are gone"
+                )));
             };
             family.join(joined);
             let owned = family.all_owned();

@@ -81,7 +81,8 @@ impl Asking<'_> {
             }
             found = expand(self.config, &topics, &feeds);
         }
-        self.begin_later_ones_at_the_beginning(&mut found.tables).await?;
+        self.begin_later_ones_at_the_beginning(&mut found.tables)
+            .await?;
         Ok(found)
     }
 

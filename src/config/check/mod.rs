@@ -34,7 +34,9 @@ impl Check<'_> {
                 self.say(field.place, &path, message);
                 continue;
             };
-            if section.path == "defaults" && matches!(key.name(), "name" | "topics" | "topics_regex") {
+            if section.path == "defaults"
+                && matches!(key.name(), "name" | "topics" | "topics_regex")
+            {
                 self.say(field.place, &path, format!("belongs to each table, not to `defaults`; write it under `tables`, as `{}: {}`", key.name(), key.example));
                 continue;
             }

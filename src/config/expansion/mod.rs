@@ -68,7 +68,7 @@ pub fn expand(config: &Config, topics: &[String], feeds: &Feeds) -> Expansion {
         made.push(claim.pattern.table_of(claim.index, &claim.literal, topics));
     }
     // Who is known comes first, then by name, so that every instance decides alike.
-    made.sort_by_key(|table| !feeds.get(&table.name).is_some_and(|known| !known.is_empty()));
+    made.sort_by_key(|table| feeds.get(&table.name).is_none_or(BTreeSet::is_empty));
     for table in made {
         settle(table, feeds, &mut expansion);
     }
@@ -147,7 +147,10 @@ fn winner<'a>(
     if let [_] = claims.as_slice() {
         return claims.into_iter().next();
     }
-    let all: BTreeSet<&str> = claims.iter().flat_map(|it| it.topics.iter().copied()).collect();
+    let all: BTreeSet<&str> = claims
+        .iter()
+        .flat_map(|it| it.topics.iter().copied())
+        .collect();
     let first = claims.first().map(|it| it.index);
     let is_of_one_pattern = claims.iter().all(|it| Some(it.index) == first);
     let reason = if is_of_one_pattern {
@@ -249,12 +252,7 @@ fn clash(one: &str, other: &str) -> bool {
 }
 
 impl Expansion {
-    fn refuse<'t>(
-        &mut self,
-        topics: impl IntoIterator<Item = &'t str>,
-        table: &str,
-        reason: &str,
-    ) {
+    fn refuse<'t>(&mut self, topics: impl IntoIterator<Item = &'t str>, table: &str, reason: &str) {
         self.refused.extend(topics.into_iter().map(|topic| Refused {
             topic: topic.to_owned(),
             table: table.to_owned(),
@@ -266,9 +264,14 @@ impl Expansion {
         if known.is_some() {
             return;
         }
-        self.contested.extend(claims.iter().map(|claim| Contested {
-            table: name.to_owned(),
-            path: claim.pattern.table_of(claim.index, &claim.literal, Vec::new()).path,
+        self.contested.extend(claims.iter().map(|claim| {
+            Contested {
+                table: name.to_owned(),
+                path: claim
+                    .pattern
+                    .table_of(claim.index, &claim.literal, Vec::new())
+                    .path,
+            }
         }));
     }
 }

@@ -43,10 +43,17 @@ fn check(
     let made: Vec<(&str, Vec<&str>)> = found
         .tables
         .iter()
-        .map(|it| (it.name.as_str(), it.topics.iter().map(String::as_str).collect()))
+        .map(|it| {
+            (
+                it.name.as_str(),
+                it.topics.iter().map(String::as_str).collect(),
+            )
+        })
         .collect();
-    let expected: Vec<(&str, Vec<&str>)> =
-        tables.iter().map(|(name, topics)| (*name, topics.to_vec())).collect();
+    let expected: Vec<(&str, Vec<&str>)> = tables
+        .iter()
+        .map(|(name, topics)| (*name, topics.to_vec()))
+        .collect();
     assert_eq!(made, expected);
     let said: Vec<&str> = found.refused.iter().map(|it| it.topic.as_str()).collect();
     let expected: Vec<&str> = refused.iter().map(|(topic, _)| *topic).collect();
@@ -61,7 +68,13 @@ fn check(
 fn a_name_without_a_template_takes_all_topics_that_match() {
     let config = config(&raw("events", "shop\\..+"));
     let topics = ["shop.b", "shop.a", "other", "__consumer_offsets"];
-    check(&config, &topics, &Feeds::new(), &[("events", &["shop.a", "shop.b"])], &[]);
+    check(
+        &config,
+        &topics,
+        &Feeds::new(),
+        &[("events", &["shop.a", "shop.b"])],
+        &[],
+    );
     let none = check(&config, &["other"], &Feeds::new(), &[], &[]);
     assert_eq!(none.unmatched, ["shop\\..+"]);
 }
@@ -75,7 +88,10 @@ fn a_template_makes_a_table_of_each_name_and_fills_in_what_depends_on_it() {
         &config,
         &["pg.orders", "pg.order-items"],
         &Feeds::new(),
-        &[("cdc_order_items", &["pg.order-items"]), ("cdc_orders", &["pg.orders"])],
+        &[
+            ("cdc_order_items", &["pg.order-items"]),
+            ("cdc_orders", &["pg.orders"]),
+        ],
         &[],
     );
     let table = &found.tables[0];
@@ -97,7 +113,10 @@ fn several_topics_may_expand_to_one_name() {
         &config,
         &["eu.orders", "us.orders", "eu.refunds"],
         &Feeds::new(),
-        &[("orders", &["eu.orders", "us.orders"]), ("refunds", &["eu.refunds"])],
+        &[
+            ("orders", &["eu.orders", "us.orders"]),
+            ("refunds", &["eu.refunds"]),
+        ],
         &[],
     );
 }
@@ -120,7 +139,11 @@ fn topics_that_collide_by_replacement_only_exclude_one_another() {
     let found = check(&config, &topics, &unknown, &[("c", &["c"])], &both);
     assert!(found.contested.is_empty());
     // Also when the other one is gone.
-    let found = expand(&config, &names(&["a-b"]), &known).tables.remove(0).found.unwrap();
+    let found = expand(&config, &names(&["a-b"]), &known)
+        .tables
+        .remove(0)
+        .found
+        .unwrap();
     assert!(found.excludes("a.b") && !found.excludes("a-b") && !found.excludes("c"));
 }
 
@@ -138,7 +161,10 @@ fn a_table_that_is_written_and_another_pattern_keep_their_names() {
         &Feeds::new(),
         &[("orders", &["other"])],
         &[
-            ("events", "two patterns under `topics_regex` make a table `events`"),
+            (
+                "events",
+                "two patterns under `topics_regex` make a table `events`",
+            ),
             ("orders", "has a table `orders` of its own"),
         ],
     );
@@ -170,24 +196,41 @@ fn folders_do_not_overlap() {
     let config = config(&raw("{topic}", ".+"));
     let said = "its folder `a__dlq` and the folder `a__dlq` of table `a` are one";
     let topics = ["a", "a__dlq"];
-    check(&config, &topics, &Feeds::new(), &[("a", &["a"])], &[("a__dlq", said)]);
+    check(
+        &config,
+        &topics,
+        &Feeds::new(),
+        &[("a", &["a"])],
+        &[("a__dlq", said)],
+    );
     let said = "its folder `a__dlq` and the folder `a__dlq` of table `a__dlq`";
     let known = feeds(&[("a__dlq", &["a__dlq"])]);
-    check(&config, &topics, &known, &[("a__dlq", &["a__dlq"])], &[("a", said)]);
+    check(
+        &config,
+        &topics,
+        &known,
+        &[("a__dlq", &["a__dlq"])],
+        &[("a", said)],
+    );
     assert!(clash("a", "a/b") && clash("a/b", "a") && clash("a", "a") && !clash("a", "ab"));
 }
 
 #[test]
 fn a_subject_of_one_topic_takes_one_topic() {
-    let config = config(
-        "  - { name: \"{1}\", topics_regex: '(\\w+)\\..+', value: { format: avro } }",
-    );
+    let config =
+        config("  - { name: \"{1}\", topics_regex: '(\\w+)\\..+', value: { format: avro } }");
     let said = "whose columns come from the subject of one topic";
     check(&config, &["a.x"], &Feeds::new(), &[("a", &["a.x"])], &[]);
     let both = [("a.x", said), ("a.y", said)];
     check(&config, &["a.x", "a.y"], &Feeds::new(), &[], &both);
     let known = feeds(&[("a", &["a.y"])]);
-    check(&config, &["a.x", "a.y"], &known, &[("a", &["a.y"])], &[("a.x", said)]);
+    check(
+        &config,
+        &["a.x", "a.y"],
+        &known,
+        &[("a", &["a.y"])],
+        &[("a.x", said)],
+    );
 }
 
 #[test]
@@ -231,8 +274,7 @@ proptest! {
                 prop_assert!(folders(table).all(|own| folders(other).all(|theirs| !clash(own, theirs))));
             }
         }
-        let mut reversed = topics.clone();
-        reversed.reverse();
+        let reversed: Vec<String> = topics.into_iter().rev().collect();
         let again = expand(&config, &reversed, &feeds);
         let shown = |it: &Expansion| format!("{:?} {:?}", it.tables, it.refused);
         prop_assert_eq!(shown(&again), shown(&found));

@@ -25,8 +25,7 @@ pub fn json_schema() -> String {
 fn section(below: &str, required: &dyn Fn(&Key) -> bool, belong: &dyn Fn(&Key) -> bool) -> Value {
     let mut properties = Map::new();
     let mut names = Vec::new();
-    for key in keys::children(below).filter(|key| belong(key))
-    {
+    for key in keys::children(below).filter(|key| belong(key)) {
         let mut value = value(key);
         if let Value::Object(object) = &mut value {
             object.insert("description".to_owned(), json!(key.doc));

@@ -72,13 +72,7 @@ fn table(
     let path = folder(section, "path", name, str::to_owned, findings);
     let naming = Naming {
         table: name,
-        topic: match feed {
-            Feed::Wrong => Topic::Unknown,
-            Feed::Topics(topics) if topics.len() > 1 => Topic::Several,
-            Feed::Topics(topics) => topics.first().map_or(Topic::Unknown, |it| Topic::One(it)),
-            Feed::Pattern(_) if is_template => Topic::One(TOPIC_TEMPLATE),
-            Feed::Pattern(_) => Topic::Several,
-        },
+        topic: topic(feed, is_template),
     };
     let value = value::resolve(section, naming, context, findings);
     let partition_by = partition_by(section, findings);
@@ -94,12 +88,6 @@ fn table(
     let flush = flush(section);
     let start = start(section);
     let timestamps = value::timestamps(section);
-    let tombstones = match section.word("tombstones") {
-        Some("skip") => Some(Tombstones::Skip),
-        Some("null_row") => Some(Tombstones::NullRow),
-        Some("reject") => Some(Tombstones::Reject),
-        _ => None,
-    };
     let errors = errors(section, name, columns.as_ref(), findings);
     let evolution = evolution(section, findings);
     let on_change = |key: &str| match section.word(key) {
@@ -130,7 +118,7 @@ fn table(
         partition_by: partition_by?,
         metadata: metadata?,
         columns: columns?,
-        tombstones: tombstones?,
+        tombstones: tombstones(section)?,
         errors: errors?,
         evolution: evolution?,
         properties: properties?,
@@ -171,7 +159,9 @@ struct Name {
 
 impl Name {
     fn is_template(&self) -> bool {
-        self.template.as_ref().is_some_and(NameTemplate::is_template)
+        self.template
+            .as_ref()
+            .is_some_and(NameTemplate::is_template)
     }
 }
 
@@ -286,10 +276,21 @@ enum Feed {
 
 fn feed(section: &Section, findings: &mut Findings) -> Feed {
     match (section.entry("topics"), section.entry("topics_regex")) {
-        (None, None) if section.meant.iter().any(|it| matches!(*it, "topics" | "topics_regex")) => Feed::Wrong,
+        (None, None)
+            if section
+                .meant
+                .iter()
+                .any(|it| matches!(*it, "topics" | "topics_regex")) =>
+        {
+            Feed::Wrong
+        }
         (None, None) => {
             let message = "is required and missing; write `topics: [shop.orders]`, or `topics_regex:` with a pattern of topics";
-            findings.say(section.place, &join(&section.path, "topics"), message.to_owned());
+            findings.say(
+                section.place,
+                &join(&section.path, "topics"),
+                message.to_owned(),
+            );
             Feed::Wrong
         }
         (Some(topics), Some(regex)) => {
@@ -359,6 +360,25 @@ fn topics(section: &Section, findings: &mut Findings) -> Option<Vec<String>> {
         fine = false;
     }
     fine.then(|| topics.iter().map(|topic| topic.text.clone()).collect())
+}
+
+fn topic(feed: &Feed, is_template: bool) -> Topic<'_> {
+    match feed {
+        Feed::Wrong => Topic::Unknown,
+        Feed::Topics(topics) if topics.len() > 1 => Topic::Several,
+        Feed::Topics(topics) => topics.first().map_or(Topic::Unknown, |it| Topic::One(it)),
+        Feed::Pattern(_) if is_template => Topic::One(TOPIC_TEMPLATE),
+        Feed::Pattern(_) => Topic::Several,
+    }
+}
+
+fn tombstones(section: &Section) -> Option<Tombstones> {
+    match section.word("tombstones") {
+        Some("skip") => Some(Tombstones::Skip),
+        Some("null_row") => Some(Tombstones::NullRow),
+        Some("reject") => Some(Tombstones::Reject),
+        _ => None,
+    }
 }
 
 fn start(section: &Section) -> Option<Start> {

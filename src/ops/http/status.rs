@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use crate::metrics::{Lag, Moment, TableMoment};
 use crate::config::expansion::Refused;
+use crate::metrics::{Lag, Moment, TableMoment};
 use crate::model::batch::Reject;
 use crate::model::offset::TopicPartition;
 use crate::pipeline::status::{StatusSnapshot, TableState, TableStatus, TopicPartitionStatus};

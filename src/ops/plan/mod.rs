@@ -136,7 +136,11 @@ pub(super) fn plan(request: &Plan, patience: &Patience) -> Outcome {
     for one in known.refused {
         let problem = Problem::of((Kind::Corrupt, one.reason));
         match planned.iter_mut().find(|it| it.table == one.table) {
-            Some(table) if table.problems.iter().any(|it| it.sentence == problem.sentence) => {}
+            Some(table)
+                if table
+                    .problems
+                    .iter()
+                    .any(|it| it.sentence == problem.sentence) => {}
             Some(table) => table.problems.push(problem),
             None => planned.push(TablePlan::without_plan(one.table, problem)),
         }

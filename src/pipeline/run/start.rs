@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::buffer::budget::{Budget, Shape};
 use crate::pipeline::assembly::{Assembly, Parts, TableParts, Targets, assemble};
 use crate::pipeline::control::Control;
-use crate::pipeline::discover::{Discovery, FOUND_MAX, Found, interval};
+use crate::pipeline::discover::{Discovery, Found, LOOKS_MAX, interval};
 use crate::pipeline::error::Error;
 use crate::pipeline::lane::Lane;
 use crate::pipeline::maintain;
@@ -29,7 +29,7 @@ pub(super) struct Started {
 
 /// What takes up tables and topics that are found later.
 pub(super) struct Growing {
-    pub(super) found: mpsc::Receiver<Found>,
+    pub(super) found: mpsc::Receiver<Vec<Found>>,
     pub(super) parts: TableParts,
 }
 
@@ -136,13 +136,15 @@ impl Run<'_> {
         outside: &Outside,
         planned: &[Planned],
         waiting: BTreeSet<String>,
-    ) -> mpsc::Receiver<Found> {
-        let (sender, found) = mpsc::channel(FOUND_MAX);
+    ) -> mpsc::Receiver<Vec<Found>> {
+        let (sender, found) = mpsc::channel(LOOKS_MAX);
         if self.config.patterns.is_empty() || self.options.until_caught_up {
             return found;
         }
         let Some(every) = interval(&self.config.kafka) else {
-            tracing::info!("kafka.properties say that metadata is not asked for again: topics are looked for at the start only");
+            tracing::info!(
+                "kafka.properties say that metadata is not asked for again: topics are looked for at the start only"
+            );
             return found;
         };
         let settings = planned.iter().map(|planned| &planned.plan.settings);

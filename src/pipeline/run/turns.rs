@@ -116,7 +116,7 @@ impl Run<'_> {
         }
         let mut all = Vec::new();
         while let Ok(found) = started.growing.found.try_recv() {
-            all.push(found);
+            all.extend(found);
         }
         if all.is_empty() {
             return Ok(());
