@@ -14,8 +14,9 @@ use crate::delta::Store;
 use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::model::memory::Pool;
-use crate::pipeline::assembly::{Assembly, Parts, assemble};
+use crate::pipeline::assembly::{Assembly, Parts, TableParts, assemble};
 use crate::pipeline::control::Control;
+use crate::pipeline::discover::Found;
 use crate::pipeline::error::Error;
 use crate::pipeline::lane::Lane;
 use crate::pipeline::orders::Orders;
@@ -77,6 +78,16 @@ pub(super) struct Running {
     pub(super) control: Control,
     pub(super) lanes: Vec<Arc<Mutex<Lane>>>,
     pub(super) flushers: Vec<Task<()>>,
+    parts: TableParts,
+}
+
+/// How far an instance is with a table that it finds while it runs.
+pub(super) enum Finding {
+    /// It looks then.
+    At(u64),
+    Planning(Task<Result<Planned, Error>>),
+    /// Until the group waits for nothing.
+    Planned(Box<Planned>),
 }
 
 /// What an instance is made with.
@@ -85,6 +96,8 @@ pub(super) struct Surroundings {
     pub(super) store: DistantStore,
     pub(super) clock: Arc<InstanceClock>,
     pub(super) settings: Vec<settings::Table>,
+    /// A table that it does not know from the start, and when it looks for it.
+    pub(super) finds: Option<(settings::Table, u64)>,
     pub(super) lanes: usize,
     pub(super) pool_bytes: u64,
 }
@@ -100,6 +113,7 @@ pub(super) struct Instance {
     /// By table.
     pub(super) flushers_at_ms: Vec<u64>,
     pub(super) lanes_at_ms: Vec<u64>,
+    pub(super) finding: Option<Finding>,
 }
 
 /// What a step of the control thread or of planning came to.
@@ -119,6 +133,7 @@ impl Instance {
             control_at_ms: 0,
             flushers_at_ms: vec![0; surroundings.settings.len()],
             lanes_at_ms: vec![0; surroundings.lanes],
+            finding: surroundings.finds.as_ref().map(|(_, at)| Finding::At(*at)),
             surroundings,
         };
         instance.start();
@@ -127,16 +142,8 @@ impl Instance {
 
     /// Reads the tables, as `run` does before it joins.
     pub(super) fn start(&mut self) {
-        let with = &self.surroundings;
-        let url = Url::parse("memory:///lake").unwrap();
-        let outside = Outside {
-            lookup: with.broker.questions(),
-            registry: None,
-            store: Arc::new(Store::over(url, Arc::new(with.store.clone()))),
-            clock: Clock::simulated(Arc::clone(&with.clock) as Arc<dyn crate::clock::Timeline>),
-            record_bytes_max: 1 << 20,
-        };
-        let settings = with.settings.clone();
+        let outside = self.surroundings.outside();
+        let settings = self.surroundings.settings.clone();
         self.phase = Phase::Starting(Task::new(async move {
             let mut planned = Vec::new();
             for table in &settings {
@@ -159,7 +166,7 @@ impl Instance {
             control,
             lanes,
             flushers,
-            ..
+            parts,
         } = assemble(Parts {
             group: Box::new(with.broker.member(self.life)),
             queues: queues.collect(),
@@ -196,7 +203,78 @@ impl Instance {
                 .into_iter()
                 .map(|flusher| Task::new(flusher.run()))
                 .collect(),
+            parts,
         }));
+    }
+
+    /// Whether it has something to do about a table that it finds.
+    pub(super) fn may_find(&self, now: u64) -> bool {
+        let Phase::Running(running) = &self.phase else {
+            return false;
+        };
+        match &self.finding {
+            None => false,
+            Some(Finding::At(at)) => *at <= now,
+            Some(Finding::Planning(task)) => task.is_woken(),
+            Some(Finding::Planned(_)) => running.control.is_settled(),
+        }
+    }
+
+    /// When it looks for a table.
+    pub(super) fn finds_at_ms(&self) -> u64 {
+        match &self.finding {
+            Some(Finding::At(at)) => *at,
+            Some(Finding::Planning(_) | Finding::Planned(_)) | None => u64::MAX,
+        }
+    }
+
+    /// Plans the table beside what runs, then takes it up; as `discover` and `growth` do. Whether it has it now.
+    pub(super) fn find(&mut self, now: u64) -> Result<bool, Error> {
+        let (Phase::Running(running), Some((settings, _))) =
+            (&mut self.phase, &self.surroundings.finds)
+        else {
+            return Ok(false);
+        };
+        self.finding = match self.finding.take() {
+            None => None,
+            Some(Finding::At(_)) => {
+                let (outside, settings) = (self.surroundings.outside(), settings.clone());
+                Some(Finding::Planning(Task::new(async move {
+                    plan(&outside, &settings).await
+                })))
+            }
+            Some(Finding::Planning(mut task)) => match task.poll() {
+                None => Some(Finding::Planning(task)),
+                Some(Ok(planned)) => Some(Finding::Planned(Box::new(planned))),
+                Some(Err(error)) if error.kind() == Kind::Unavailable => {
+                    Some(Finding::At(now + 1_000))
+                }
+                Some(Err(error)) => return Err(error),
+            },
+            Some(Finding::Planned(planned)) => {
+                let found = vec![Found::Table(planned)];
+                for flusher in running.control.grow(found, &running.parts)? {
+                    running.flushers.push(Task::new(flusher.run()));
+                    self.flushers_at_ms.push(0);
+                }
+                self.surroundings.settings.push(settings.clone());
+                return Ok(true);
+            }
+        };
+        Ok(false)
+    }
+}
+
+impl Surroundings {
+    fn outside(&self) -> Outside {
+        let url = Url::parse("memory:///lake").unwrap();
+        Outside {
+            lookup: self.broker.questions(),
+            registry: None,
+            store: Arc::new(Store::over(url, Arc::new(self.store.clone()))),
+            clock: Clock::simulated(Arc::clone(&self.clock) as Arc<dyn crate::clock::Timeline>),
+            record_bytes_max: 1 << 20,
+        }
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) struct World {
     settings: Vec<settings::Table>,
     /// The first life that knows every table: before it, the last one is not in the config yet.
     pub(super) all_tables_from: u64,
+    /// Whether lives that do not know every table find it while they run.
+    finds_tables: bool,
     lanes: usize,
     pool_bytes: u64,
     gate_violations: Arc<Mutex<Vec<String>>>,
@@ -64,6 +66,7 @@ enum Actor {
     Control(usize),
     Lane(usize, usize),
     Flusher(usize, usize),
+    Find(usize),
     Maintainer(usize),
 }
 
@@ -99,6 +102,7 @@ impl World {
                 .collect(),
             settings,
             all_tables_from: if seed.is_multiple_of(2) { 4 } else { 0 },
+            finds_tables: seed.is_multiple_of(4),
             pool_bytes,
             timeline,
             trace,
@@ -182,12 +186,18 @@ impl World {
             all @ 2.. if life < self.all_tables_from => all - 1,
             all => all,
         };
-        let settings = (0..)
-            .zip(&self.settings[..known])
+        let mut settings: Vec<settings::Table> = (0..)
+            .zip(&self.settings)
             .map(|(table, settings): (usize, _)| {
                 declaring(settings, DECLARED[(declared + 3 * table) % DECLARED.len()])
             })
             .collect();
+        // The last table is new to these lives: of every other seed it comes to their successors only, of the others they find it while they run.
+        let new = settings.split_off(known).into_iter().next();
+        let finds = new.filter(|_| self.finds_tables).map(|table| {
+            let after_ms = 5_000 * (life * 7 % 11);
+            (table, self.now() + after_ms)
+        });
         Surroundings {
             broker: self.broker.clone(),
             store: DistantStore::new(
@@ -200,6 +210,7 @@ impl World {
             .with_gate(gate),
             clock: InstanceClock::new(&self.timeline, self.random.child()),
             settings,
+            finds,
             lanes: self.lanes,
             pool_bytes: self.pool_bytes,
         }
@@ -268,6 +279,9 @@ impl World {
                             ready.push(Actor::Lane(index, lane));
                         }
                     }
+                    if instance.may_find(now) {
+                        ready.push(Actor::Find(index));
+                    }
                 }
             }
         }
@@ -299,6 +313,7 @@ impl World {
                         .control_at_ms
                         .min(flusher.unwrap_or(u64::MAX))
                         .min(lanes.unwrap_or(u64::MAX))
+                        .min(instance.finds_at_ms())
                 }
                 Phase::Starting(task) => {
                     if task.is_woken() {
@@ -324,6 +339,7 @@ impl World {
         match *actor {
             Actor::Plan(index) => return self.plan(index),
             Actor::Maintainer(index) => return self.maintain(index),
+            Actor::Find(index) => return self.find(index),
             Actor::Control(index) => {
                 self.instances[index].control_at_ms = now + self.pace();
                 if let Phase::Running(running) = &mut self.instances[index].phase
@@ -385,6 +401,22 @@ impl World {
             Phase::Running(_) => {}
         }
         Ok(())
+    }
+
+    fn find(&mut self, index: usize) -> Result<(), String> {
+        let now = self.now();
+        match self.instances[index].find(now) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.note(format_args!(
+                    "life {} finds a table",
+                    self.instances[index].life
+                ));
+                self.count("tables found");
+                Ok(())
+            }
+            Err(error) => self.ended(index, Ended::Exit(error.kind(), error.to_string())),
+        }
     }
 
     fn ended(&mut self, index: usize, ended: Ended) -> Result<(), String> {
@@ -478,7 +510,8 @@ impl World {
 
     /// Whether a life does not know every table.
     pub(super) fn is_behind(&self, index: usize) -> bool {
-        self.instances[index].surroundings.settings.len() < self.settings.len()
+        let with = &self.instances[index].surroundings;
+        with.settings.len() < self.settings.len() && with.finds.is_none()
     }
 
     /// What holds at the end: every record once, and every outcome true.
