@@ -16,6 +16,7 @@ use crate::pipeline::plan::{self, Outside, Planned};
 use crate::pipeline::run::concerned;
 use crate::pipeline::status::{Status, TableState};
 use crate::pipeline::topics::Asking;
+use crate::source;
 
 /// How often topics are looked for, unless the client is told how often it asks for them.
 pub(super) const INTERVAL: Duration = Duration::from_secs(30);
@@ -63,12 +64,16 @@ pub(super) fn interval(kafka: &Kafka) -> Option<Duration> {
     }
 }
 
-/// Whether a table that a pattern makes waits for what its topic's producers do, while others go on.
-pub(super) fn waits_for_producers(error: &Error) -> bool {
-    let Error::Decode { cause, .. } = error else {
-        return false;
-    };
-    matches!(cause, decode::Error::UnknownSubject { .. })
+/// Whether a table that a pattern makes waits for what happens to its topics alone, while others go on: a schema is still to come, or a topic went between two questions.
+pub(super) fn waits_for_topics(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Source(source::Error::Topic { .. })
+            | Error::Decode {
+                cause: decode::Error::UnknownSubject { .. },
+                ..
+            }
+    )
 }
 
 impl Discovery {
@@ -123,7 +128,20 @@ impl Discovery {
             });
         }
         self.status.set_refused(refused);
+        self.forget(&found.tables);
         all
+    }
+
+    /// Drops what is shown of tables that never ran and whose topics are gone.
+    fn forget(&self, there: &[Table]) {
+        let is_there = |name: &str| {
+            let mut tables = there.iter().chain(&self.config.tables);
+            self.feeds.contains_key(name) || tables.any(|table| table.name == name)
+        };
+        let shown = self.status.snapshot().tables;
+        for gone in shown.iter().filter(|table| !is_there(&table.name)) {
+            self.status.forget(&gone.name);
+        }
     }
 
     /// A table that is not running yet.
@@ -141,7 +159,7 @@ impl Discovery {
             }
             Err(error) => {
                 let reason = error.to_string();
-                if error.kind() == Kind::Unavailable && !waits_for_producers(&error) {
+                if error.kind() == Kind::Unavailable && !waits_for_topics(&error) {
                     self.say(&name, &reason, |table, detail| {
                         tracing::warn!(table, detail, "waiting for something outside");
                     });

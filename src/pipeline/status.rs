@@ -145,6 +145,11 @@ impl Status {
         });
     }
 
+    /// Shows a table no more.
+    pub fn forget(&self, name: &str) {
+        self.lock().tables.remove(name);
+    }
+
     /// Topics that feed no table, although a pattern takes them.
     pub fn set_refused(&self, refused: Vec<Refused>) {
         self.lock().refused = refused;

@@ -16,7 +16,7 @@ use crate::config::{Config, settings};
 use crate::error::Kind;
 use crate::metrics::Metrics;
 use crate::model::epoch::Epoch;
-use crate::pipeline::discover::{INTERVAL, interval, waits_for_producers};
+use crate::pipeline::discover::{INTERVAL, interval, waits_for_topics};
 use crate::pipeline::error::Error;
 use crate::pipeline::family::{families, reason_of};
 use crate::pipeline::orders::Orders;
@@ -178,7 +178,7 @@ fn stops_one(error: &Error, table: &settings::Table, has_others: bool) -> bool {
         Kind::Corrupt => has_others,
         // What a pattern finds is not in the hands of whoever wrote the config.
         Kind::Invalid => has_others && table.found.is_some(),
-        Kind::Unavailable => table.found.is_some() && waits_for_producers(error),
+        Kind::Unavailable => table.found.is_some() && waits_for_topics(error),
         Kind::Superseded | Kind::Bug => false,
     }
 }
@@ -197,7 +197,7 @@ struct Beginning {
     suspended: Vec<(String, String)>,
     /// Of those, the ones that wait with another table of their family.
     waiting: BTreeSet<String>,
-    /// What producers still have to do for a table.
+    /// What is still to happen to the topics of a table.
     missing: Option<String>,
 }
 
@@ -231,7 +231,7 @@ impl Run<'_> {
         self.turns(started, suspended)
     }
 
-    /// Looks again while nothing can run that may yet, because producers still have to do something for it. `None` when stopped.
+    /// Looks again while nothing can run that may yet, once something has happened to its topics. `None` when stopped.
     fn begin_with_something(&self, outside: &Outside) -> Result<Option<Beginning>, Error> {
         loop {
             let Some(mut beginning) = self.begin(outside)? else {
@@ -318,7 +318,7 @@ impl Run<'_> {
                     }
                     beginning.suspended.extend(these);
                 }
-                // Only what a person must look at in this table stops this table alone, and what its producers still have to do.
+                // Only what a person must look at in this table stops this table alone, and what is still to happen to its topics.
                 Err(error) if stops_one(&error, table, tables.len() > 1) => {
                     let reason = error.to_string();
                     self.show_suspended(&table.name, &reason);
@@ -342,7 +342,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Waits for what is away, unless that is what producers still have to do for a table that a pattern makes: others go on meanwhile.
+    /// Waits for what is away, unless only the topics of a table that a pattern makes are waited for: others go on meanwhile.
     fn plan_one(
         &self,
         outside: &Outside,
@@ -351,7 +351,7 @@ impl Run<'_> {
         let may_wait = table.found.is_some() && !self.options.until_caught_up;
         let planned = self.persist(&format!("table `{}`", table.name), || {
             match self.runtime.block_on(self.plan(outside, table)) {
-                Err(error) if may_wait && waits_for_producers(&error) => Ok(Err(error)),
+                Err(error) if may_wait && waits_for_topics(&error) => Ok(Err(error)),
                 Err(error) => Err(error),
                 Ok(planned) => Ok(Ok(planned)),
             }
