@@ -223,8 +223,22 @@ impl Discovery {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use url::Url;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::config;
     use crate::config::settings::Secret;
+    use crate::delta::Store;
+    use crate::model::offset::TopicPartition;
+    use crate::testing::broker::{Broker, Protocol};
+    use crate::testing::random::Random;
+    use crate::testing::timeline::Timeline;
+    use crate::testing::trace::Trace;
 
     #[test]
     fn topics_are_looked_for_as_often_as_the_client_is_told_to_ask() {
@@ -239,5 +253,89 @@ mod tests {
         assert_eq!(every(None), Some(INTERVAL));
         assert_eq!(every(Some("1000")), Some(Duration::from_secs(1)));
         assert_eq!(every(Some("-1")), None);
+    }
+
+    /// Over a cluster whose one topic, `events`, has three records.
+    fn discovery(tables: &str) -> Discovery {
+        let text = format!(
+            "version: 1\nname: s\nkafka: {{ bootstrap_servers: \"k:1\" }}\nstorage: {{ url: \"file:///l\" }}\ntables:\n{tables}"
+        );
+        let (timeline, trace) = (Timeline::default(), Trace::default());
+        let broker = Broker::new(1, Protocol::Eager, Random::new(1), &timeline, &trace);
+        for number in 0..3 {
+            broker.produce(0, Some(Some(number.to_string())));
+        }
+        let url = Url::parse("memory:///lake").unwrap();
+        Discovery {
+            config: config::parse(&text, Path::new("discover.yaml"), &|_| None).unwrap(),
+            outside: Outside {
+                lookup: broker.questions(),
+                registry: None,
+                store: Arc::new(Store::over(url, Arc::new(InMemory::new()))),
+                clock: Clock::machine(),
+                record_bytes_max: 1 << 20,
+            },
+            names: Vec::new(),
+            status: Status::default(),
+            feeds: Feeds::new(),
+            waiting: BTreeSet::new(),
+            said: BTreeMap::new(),
+            found: mpsc::channel(1).0,
+        }
+    }
+
+    fn pattern(name: &str, rest: &str) -> String {
+        format!(
+            "  - {{ name: \"{name}\", topics_regex: 'ev.+', value: {{ format: raw }}{rest} }}\n"
+        )
+    }
+
+    fn shown(found: &[Found]) -> Vec<String> {
+        let show = |it: &Found| match it {
+            Found::Table(planned) => {
+                let place = TopicPartition::new("events", 0);
+                let at = planned.table.committed(&place).unwrap();
+                format!("{} from {at}", planned.plan.settings.name)
+            }
+            Found::Topics { table, topics } => format!("{table} and {topics:?}"),
+        };
+        found.iter().map(show).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_new_is_found_once_from_its_beginning_whatever_start_says() {
+        let all = pattern("all", ", start: latest");
+        let mut discovery = discovery(&format!(
+            "{all}{}",
+            pattern("{topic}_each", ", start: latest")
+        ));
+        let found = discovery.look().await;
+        assert_eq!(shown(&found), ["all from 0", "events_each from 0"]);
+        assert_eq!(shown(&discovery.look().await), [""; 0]);
+        // As if it ran with another topic so far.
+        let other = BTreeSet::from(["evening".to_owned()]);
+        discovery.feeds.insert("all".to_owned(), other);
+        let found = discovery.look().await;
+        assert_eq!(shown(&found), ["all and {\"events\"}"]);
+        assert_eq!(shown(&discovery.look().await), [""; 0]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_refused_is_shown_and_what_is_gone_is_shown_no_more() {
+        let written = "  - { name: events, topics: [other], value: { format: raw } }\n";
+        let mut discovery = discovery(&format!("{written}{}", pattern("{topic}", "")));
+        for name in ["events", "gone"] {
+            discovery.status.table(name, |_| {});
+        }
+        assert_eq!(shown(&discovery.look().await), [""; 0]);
+        let snapshot = discovery.status.snapshot();
+        let names: Vec<&str> = snapshot.tables.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["events"]);
+        let refused: Vec<&str> = snapshot
+            .refused
+            .iter()
+            .map(|it| it.topic.as_str())
+            .collect();
+        assert_eq!(refused, ["events"]);
     }
 }
