@@ -424,12 +424,17 @@ fn read_rows(bytes: Bytes, found: &mut BTreeSet<(i32, i64, i64)>) -> Result<(), 
         let column = |name: &str| Arc::clone(batch.column_by_name(name).unwrap());
         let (ids, numbers) = (column("id"), column("_kafka_partition"));
         let offsets = column("_kafka_offset");
+        // A life that declares an int makes the table with one.
+        let id = |row: usize| match ids.as_primitive_opt::<Int64Type>() {
+            Some(ids) => ids.value(row),
+            None => i64::from(ids.as_primitive::<Int32Type>().value(row)),
+        };
         for row in 0..batch.num_rows() {
             assert!(!ids.is_null(row));
             let at = (
                 numbers.as_primitive::<Int32Type>().value(row),
                 offsets.as_primitive::<Int64Type>().value(row),
-                ids.as_primitive::<Int64Type>().value(row),
+                id(row),
             );
             if !found.insert(at) {
                 return Err(format!("the record at {at:?} is in the table twice"));
