@@ -140,7 +140,7 @@ def compaction() -> None:
     results: dict[str, list] = {}
     for turn in range(turns):
         for who, merge in (("lakeward", by_lakeward), ("deltalake", by_deltalake), ("spark", by_spark)):
-            name = f"{who}-{turn}"
+            name = f"{who}_{turn}"
             shutil.copytree(folder / "input", folder / "lake" / name)
             results.setdefault(who, []).append((*merge(folder, name), *size(folder / "lake" / name)))
             found = duckdb_connection().sql(QUERIES["full"].replace("{}", f"delta_scan('{(folder / 'lake' / name).as_uri()}')")).fetchall()

@@ -137,6 +137,8 @@ def retention(batch: Batch, variant: str) -> None:
             with life.sink.start() as running:
                 life.sink.wait_until(running, lambda: life.sink.get("/readyz").ok)
                 running.signal(signal.SIGSTOP)
+                # A fetch that is under way (fetch.wait.max.ms, half a second) would be answered with records before they are deleted.
+                time.sleep(1.5)
                 life.produce(200)
                 holes = life.delete(beyond=50)
                 running.signal(signal.SIGCONT)
