@@ -61,7 +61,9 @@ def java_tool(folder: Path) -> list[str]:
 
 
 def new_cluster_id() -> str:
-    return base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+    # A first byte below 128, since one above may begin the id with a hyphen, which Kafka's tools take for an option.
+    raw = bytes([secrets.randbelow(128)]) + secrets.token_bytes(15)
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 class Topics:
