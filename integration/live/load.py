@@ -7,6 +7,25 @@ PARTITIONS = 8
 PER_SECOND = 4_000
 
 
+def share(load: "Load", first, second, leave) -> None:
+    """Two instances of one deployment under load; `leave` ends the first, the second drains, and what is left is caught up with."""
+    second.join(first)
+    load.start()
+    try:
+        with first.start() as one:
+            first.wait_until(one, lambda: first.get("/readyz").ok)
+            with second.start() as two:
+                # Both ready means that the second's rebalance has happened under load.
+                second.wait_until(two, lambda: second.get("/readyz").ok)
+                load.go_on(6)
+                leave(one)
+                load.go_on(4)
+                two.drain().expect(0)
+    finally:
+        load.end()
+    first.until_caught_up().expect(0)
+
+
 class Load(threading.Thread):
     """A producer that goes on while the sink dies."""
 

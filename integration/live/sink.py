@@ -184,6 +184,11 @@ class Sink:
     def write(self) -> None:
         self.config.write_text(yaml.dump(self.document, Dumper=WithoutAliases, sort_keys=False, allow_unicode=True))
 
+    def join(self, other: "Sink") -> None:
+        """Makes it another instance of the other's deployment: the same name, so the same group."""
+        self.document["name"] = other.document["name"]
+        self.write()
+
     def table(self, name: str) -> Path:
         return self.lake / name
 

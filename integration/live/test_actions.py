@@ -32,8 +32,7 @@ def test_a_table_told_to_rest_commits_what_it_read_and_reads_no_more_until_it_is
         more(kafka, topic, 150, 50)
         # Also one that takes topic partitions from it and gives them back does not wake it.
         other = Sink(folder / "other", kafka.bootstrap, json_table("events", topic, "n long"), url=sink.lake.as_uri())
-        other.document["name"] = sink.document["name"]
-        other.write()
+        other.join(sink)
         with other.start() as second:
             other.wait_until(second, lambda: any(place["owned"] for place in other.get("/api/v1/status").json()["tables"][0]["topic_partitions"]))
             second.drain().expect(0)

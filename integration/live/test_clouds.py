@@ -11,7 +11,7 @@ import pytest
 from audit.audit import audit
 from audit.compare import json_record
 
-from .load import Load
+from .load import Load, share
 from .readers import assert_all_read
 from .sink import Sink, json_table
 
@@ -62,23 +62,8 @@ def test_two_instances_and_a_kill_leave_a_table_in_another_cloud_exact(lake, kaf
     kafka.create_topic(topic, 8)
     first = sink_on(lake, kafka, folder / "first", topic, target_lag="1s")
     second = sink_on(lake, kafka, folder / "second", topic, target_lag="1s")
-    # One deployment: the same name, so the same group.
-    second.document["name"] = first.document["name"]
-    second.write()
     load = Load(kafka, topic)
-    load.start()
-    try:
-        with first.start() as one:
-            first.wait_until(one, lambda: first.get("/readyz").ok)
-            with second.start() as two:
-                second.wait_until(two, lambda: second.get("/readyz").ok)
-                load.go_on(5)
-                one.signal(signal.SIGKILL)
-                load.go_on(5)
-                two.drain().expect(0)
-    finally:
-        load.end()
-    first.until_caught_up().expect(0)
+    share(load, first, second, lambda one: one.signal(signal.SIGKILL))
     report = audit(lake.download(folder / "copy"), kafka.dump(topic), json_record)
     print(f"\n{report}")
     assert report.records == load.count and report.is_clean, report

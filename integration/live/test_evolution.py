@@ -278,8 +278,7 @@ def test_two_instances_evolve_at_once_and_agree(kafka, registry, folder, topic):
     kafka.produce(topic, [payload for payload, _ in orders], 8, confluent_prefix(first))
     one, two = (Sink(folder / name, kafka.bootstrap, table_of(topic, target_lag="500ms"), registry=registry.url, url=(folder / "lake").as_uri()) for name in ("one", "two"))
     (folder / "lake").mkdir(exist_ok=True)
-    two.document["name"] = one.document["name"]
-    two.write()
+    two.join(one)
     table = folder / "lake" / "orders"
     with one.start() as running_one, two.start() as running_two:
         for sink, running in ((one, running_one), (two, running_two)):

@@ -82,8 +82,7 @@ def test_two_instances_share_the_tables_of_one_topic_while_they_come_and_go(kafk
     events = json_table("events", topic, "seq long, text string, amount decimal(9,2)", target_lag="1s")
     sink = Sink(folder, kafka.bootstrap, events, plain_table("bytes", topic, "raw", target_lag="3s"), properties=cooperative)
     other = Sink(folder / "other", kafka.bootstrap, *sink.document["tables"], url=sink.lake.as_uri(), properties=cooperative)
-    other.document["name"] = sink.document["name"]
-    other.write()
+    other.join(sink)
     load = Load(kafka, topic, per_second=1_000)
     load.start()
     try:

@@ -25,8 +25,7 @@ def instance(folder, kafka, first: Sink | None, name: str, table: dict, protocol
     properties = {key: value.format(instance=name) for key, value in protocol.items()}
     sink = Sink(folder / name, kafka.bootstrap, table, url=first.lake.as_uri() if first else None, properties=properties)
     if first:
-        sink.document["name"] = first.document["name"]
-        sink.write()
+        sink.join(first)
     return sink
 
 

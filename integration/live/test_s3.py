@@ -9,7 +9,7 @@ from audit.compare import json_record
 
 from components import S3
 
-from .load import Load
+from .load import Load, share
 from .readers import assert_all_read
 from .sink import Sink, json_table
 
@@ -39,25 +39,9 @@ def test_two_instances_of_one_group_share_a_table_without_loss_or_duplicates(kaf
     kafka.create_topic(topic, 8)
     first = sink_on_s3(kafka, s3, folder / "first", topic, bucket, target_lag="1s")
     second = sink_on_s3(kafka, s3, folder / "second", topic, bucket, target_lag="1s")
-    # One deployment: the same name, so the same group.
-    second.document["name"] = first.document["name"]
-    second.write()
     load = Load(kafka, topic)
-    load.start()
-    try:
-        with first.start() as one:
-            first.wait_until(one, lambda: first.get("/readyz").ok)
-            with second.start() as two:
-                # Both ready means that the second's rebalance has happened under load.
-                second.wait_until(two, lambda: second.get("/readyz").ok)
-                load.go_on(6)
-                # The first leaves in an orderly way, under load as well.
-                one.drain().expect(0)
-                load.go_on(4)
-                two.drain().expect(0)
-    finally:
-        load.end()
-    first.until_caught_up().expect(0)
+    # The first leaves in an orderly way, under load.
+    share(load, first, second, lambda one: one.drain().expect(0))
     report = audit(s3.download(bucket, "bronze/events", folder / "copy"), kafka.dump(topic), json_record)
     print(f"\n{report}")
     assert report.records == load.count and report.is_clean, report

@@ -188,8 +188,7 @@ def test_two_instances_of_one_group_find_topics_under_load_and_lose_and_repeat_n
 
     first = instance("first")
     second = instance("second", url=first.lake.as_uri())
-    second.document["name"] = first.document["name"]
-    second.write()
+    second.join(first)
     loads = [Load(kafka, topics[0], 4, 500)]
     loads[0].start()
     try:

@@ -132,7 +132,8 @@ impl NameTemplate {
     }
 }
 
-fn is_plain(c: char) -> bool {
+/// Whether a table's name may hold it.
+pub(crate) fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 

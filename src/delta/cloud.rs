@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::config::settings;
 use crate::delta::error::Error;
+use crate::delta::open::invalid_url;
 
 /// Who keeps the objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +135,7 @@ fn s3(url: &Url, config: &StorageConfig) -> Result<Arc<dyn ObjectStore>, Error> 
     })?;
     let (root, _prefix) = factory
         .parse_url_opts(url, config)
-        .map_err(|error| super::open::invalid_url(url, error.to_string()))?;
+        .map_err(|error| invalid_url(url, error.to_string()))?;
     Ok(root)
 }
 
@@ -145,10 +146,8 @@ fn azure(url: &Url, config: &StorageConfig) -> Result<Arc<dyn ObjectStore>, Erro
     if let Some(client) = client_options(config)? {
         builder = builder.with_client_options(client);
     }
-    for (key, value) in &config.raw {
-        if let Ok(key) = AzureConfigKey::from_str(&key.to_ascii_lowercase()) {
-            builder = builder.with_config(key, value);
-        }
+    for (key, value) in written::<AzureConfigKey>(config) {
+        builder = builder.with_config(key, value);
     }
     let has_account = builder
         .get_config_value(&AzureConfigKey::AccountName)
@@ -160,11 +159,11 @@ fn azure(url: &Url, config: &StorageConfig) -> Result<Arc<dyn ObjectStore>, Erro
     if !has_account {
         let advice = "it names no storage account; write `azure_storage_account_name` under storage.options (or set AZURE_STORAGE_ACCOUNT_NAME), or write \
                       `abfss://container@account.dfs.core.windows.net/prefix`";
-        return Err(super::open::invalid_url(url, advice.to_owned()));
+        return Err(invalid_url(url, advice.to_owned()));
     }
     let store = builder
         .build()
-        .map_err(|error| super::open::invalid_url(url, error.to_string()))?;
+        .map_err(|error| invalid_url(url, error.to_string()))?;
     use_plain_log_store(url)?;
     Ok(Arc::new(store))
 }
@@ -176,16 +175,21 @@ fn google(url: &Url, config: &StorageConfig) -> Result<Arc<dyn ObjectStore>, Err
     if let Some(client) = client_options(config)? {
         builder = builder.with_client_options(client);
     }
-    for (key, value) in &config.raw {
-        if let Ok(key) = GoogleConfigKey::from_str(&key.to_ascii_lowercase()) {
-            builder = builder.with_config(key, value);
-        }
+    for (key, value) in written::<GoogleConfigKey>(config) {
+        builder = builder.with_config(key, value);
     }
     let store = builder
         .build()
-        .map_err(|error| super::open::invalid_url(url, error.to_string()))?;
+        .map_err(|error| invalid_url(url, error.to_string()))?;
     use_plain_log_store(url)?;
     Ok(Arc::new(store))
+}
+
+/// The options that the cloud's client takes, without those that deltalake takes beside them.
+fn written<K: FromStr>(config: &StorageConfig) -> impl Iterator<Item = (K, &String)> {
+    let known = |key: &String| K::from_str(&key.to_ascii_lowercase()).ok();
+    let options = config.raw.iter();
+    options.filter_map(move |(key, value)| known(key).map(|key| (key, value)))
 }
 
 /// Has deltalake keep the logs under this scheme as it keeps local ones: by the store's own put-if-absent.
@@ -201,8 +205,7 @@ fn use_plain_log_store(url: &Url) -> Result<(), Error> {
 }
 
 fn scheme_of(url: &Url) -> Result<Url, Error> {
-    Url::parse(&format!("{}://", url.scheme()))
-        .map_err(|error| super::open::invalid_url(url, error.to_string()))
+    Url::parse(&format!("{}://", url.scheme())).map_err(|error| invalid_url(url, error.to_string()))
 }
 
 /// A root certificate of one's own, where `certificate_path` names one. Set before other client options, which it would replace.

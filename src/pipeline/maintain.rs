@@ -61,7 +61,7 @@ pub(super) fn start(
     let rows = budget.rows.clone();
     let pace = Pace::yielding(Arc::new(move || rows.used_bytes() > rows.limit_bytes() / 4));
     let (mine, later) = (pace.clone(), Arc::clone(&coming));
-    // Its own thread decodes and encodes for seconds at a time; the worker meanwhile drives the connections, which ingest uses as well once they are open.
+    // Its own thread decodes and encodes for seconds at a time; the worker meanwhile drives its connections.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("lakeward-upkeep-io")

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::partition;
-use crate::config::pattern::{NAME_BYTES_MAX, NameTemplate, TopicPattern};
+use crate::config::pattern::{NAME_BYTES_MAX, NameTemplate, TopicPattern, is_plain};
 use crate::config::problem::{Findings, one_of, suggestion};
 use crate::config::resolve::value::Key;
 use crate::config::resolve::{columns, complain, properties, value};
@@ -181,11 +181,8 @@ fn name(section: &Section, feed: &Feed, findings: &mut Findings) -> Option<Name>
         Feed::Wrong => usize::MAX,
     };
     if !is_written {
-        let fits = (1..=NAME_BYTES_MAX).contains(&name.text.len())
-            && name
-                .text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let fits =
+            (1..=NAME_BYTES_MAX).contains(&name.text.len()) && name.text.chars().all(is_plain);
         if !fits {
             let complaint =
                 "is not a table name; use letters, digits and `_`, at most 128, such as `orders`";
