@@ -110,8 +110,12 @@ def test_a_sink_that_another_owner_supersedes_every_time_ends_with_exit_4(kafka,
             moved += 1
             lines = [{"commitInfo": {"operation": "FOREIGN", "engineInfo": "another owner"}}, {"txn": {"appId": f"lakeward/{topic}/0/0", "version": moved}}]
             version = max(int(file.stem) for file in log.glob("*.json")) + 1
-            with contextlib.suppress(FileExistsError), (log / f"{version:020}.json").open("x") as file:
-                file.write("".join(json.dumps(line) + "\n" for line in lines))
+            written = folder / "another-owner.json"
+            written.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            # A link appears whole or not at all, as every writer's entry does: an entry that is read while it is written is a damaged log.
+            with contextlib.suppress(FileExistsError):
+                (log / f"{version:020}.json").hardlink_to(written)
+            written.unlink()
             time.sleep(0.2)
         running.wait(10).expect_error([4], "another owner", "events")
     # Nothing of it is in the table: it never owned what it would have moved.
