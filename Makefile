@@ -6,7 +6,7 @@ CARGO_TARGET_DIR ?= $(LAKEWARD_CACHE)/target
 export LAKEWARD_CACHE CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-offline simulate live chaos bench soak dist clean-cache
+.PHONY: help demo test test-offline simulate guards live chaos bench soak dist clean-cache
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,9 @@ test-offline: ## what needs no real component
 
 simulate: ## SEEDS=100000 seeds of the simulation, beginning with FIRST=1000000; or SEED=7 alone, with its trace where it fails
 	@integration/stages packages-build simulate
+
+guards: ## takes the guard of each invariant away, one at a time and in a copy, and shows that its test fails (GUARDS="OFF-1 DEC-1" to choose)
+	@integration/stages packages-build fetch guards
 
 live: ## the live tests only (LIVE="-k crash" to choose)
 	@integration/stages packages-build build fetch audit live

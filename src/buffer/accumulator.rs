@@ -231,15 +231,19 @@ mod tests {
 
     fn advance(start: i64, end: i64, rows: u64) -> Advance {
         let mut advance = Advance::default();
+        extend(&mut advance, 0, (start, end), rows);
+        advance
+    }
+
+    fn extend(advance: &mut Advance, number: i32, (start, end): (i64, i64), rows: u64) {
         let span = Span::new(start, end).unwrap();
         let counts = Counts {
             rows,
             ..Counts::default()
         };
         advance
-            .extend(&TopicPartition::new("t", 0), &Step::of(span, counts))
+            .extend(&TopicPartition::new("t", number), &Step::of(span, counts))
             .unwrap();
-        advance
     }
 
     fn batch(rows: i64) -> RecordBatch {
@@ -302,20 +306,30 @@ mod tests {
     fn off_2_a_hole_is_refused_and_changes_nothing() {
         let epoch = Epoch::begin(1);
         let mut accumulator = Accumulator::new(epoch.clone());
-        let mut push = |start, end| {
-            let advance = advance(start, end, 1);
+        let mut push = |advance: &Advance| {
             accumulator.push(Part {
                 epoch: &epoch,
-                advance: &advance,
+                advance,
                 batch: None,
                 permit: None,
                 arrival: Instant::from_millis(0),
             })
         };
-        push(0, 10).unwrap();
-        assert!(matches!(push(11, 12), Err(Error::NotAdjacent(_))));
-        push(10, 12).unwrap();
-        assert_eq!(accumulator.advance(), &advance(0, 12, 2));
+        let mut both = advance(0, 10, 1);
+        extend(&mut both, 1, (0, 5), 1);
+        push(&both).unwrap();
+        assert!(matches!(
+            push(&advance(11, 12, 1)),
+            Err(Error::NotAdjacent(_))
+        ));
+        // The first of the two would follow, the second does not: neither is taken in.
+        let mut half = advance(10, 12, 1);
+        extend(&mut half, 1, (6, 7), 1);
+        assert!(matches!(push(&half), Err(Error::NotAdjacent(_))));
+        push(&advance(10, 12, 1)).unwrap();
+        let mut expected = advance(0, 12, 2);
+        extend(&mut expected, 1, (0, 5), 1);
+        assert_eq!(accumulator.advance(), &expected);
     }
 
     #[test]

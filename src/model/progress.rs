@@ -123,3 +123,26 @@ impl Advance {
         self.steps.values().map(|step| step.counts.rows).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn off_2_an_advance_takes_only_what_follows() {
+        let at = TopicPartition::new("t", 0);
+        let step = |start, end| Step::of(Span::new(start, end).unwrap(), Counts::default());
+        let mut advance = Advance::default();
+        advance.extend(&at, &step(3, 10)).unwrap();
+        for (start, end) in [(11, 12), (9, 12), (3, 10), (0, 3)] {
+            let refused = advance.extend(&at, &step(start, end)).unwrap_err();
+            assert_eq!(
+                (refused.last, refused.next),
+                (step(3, 10).span, step(start, end).span)
+            );
+            assert_eq!(advance.get(&at), Some(&step(3, 10)));
+        }
+        advance.extend(&at, &step(10, 12)).unwrap();
+        assert_eq!(advance.get(&at), Some(&step(3, 12)));
+    }
+}

@@ -394,7 +394,8 @@ pub(super) async fn confirm_identities(
 }
 
 /// Whether the logs still hold what was read of them wherever the leader changed: the records behind may be another log's, since a position alone does not tell, and librdkafka
-/// asks only where it seeks or hears of the change while it fetches. Waits while no leader tells (ENV-1); the error is why nothing of it may be committed.
+/// asks only where it seeks or hears of the change while it fetches. Offsets without a record say nothing of their leader and are not asked about: they bring no row, and
+/// before the first row behind them, or the next epoch, the last record is. Waits while no leader tells (ENV-1); the error is why nothing of it may be committed.
 pub(super) async fn confirm_lineage(ctx: Confirming<'_>, advance: &Advance) -> Result<(), String> {
     let mut handovers: BTreeMap<TopicPartition, Vec<Claim>> = advance
         .steps()

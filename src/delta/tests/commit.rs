@@ -24,7 +24,7 @@ async fn commits_move_files_and_offsets_together() {
 }
 
 #[tokio::test]
-async fn offsets_can_move_without_rows_and_nothing_moves_for_nothing() {
+async fn off_4_offsets_can_move_without_rows_but_no_file_without_them() {
     let lake = Lake::new();
     let mut table = lake.create().await;
     let mut wanted = append(&[(0, 0, 10)], "a");

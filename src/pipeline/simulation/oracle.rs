@@ -366,21 +366,23 @@ pub(super) fn judge(
                 logs.iter().position(|it| std::ptr::eq(it, log)).unwrap()
             });
             let is_last = index + 1 == lives.len();
-            let candidates = &logs[if is_last && is_settled {
+            let first = if is_last && is_settled {
                 logs.len() - 1
             } else {
                 first
-            }..];
+            };
             let mut reasons = Vec::new();
-            let log = candidates.iter().find(|log| {
-                let reason = differs(*number, life, log, (&found, &rejected));
+            let found_in = (first..logs.len()).find(|it| {
+                let (log, later) = (&logs[*it], &logs[it + 1..]);
+                let reason = differs(*number, life, log, later, (&found, &rejected));
                 let is_it = reason.is_none();
                 reasons.extend(reason);
                 is_it
             });
-            let Some(log) = log else {
+            let Some(at) = found_in else {
                 return Err(format!("{name} is no log that there was: {reasons:?}"));
             };
+            let log = &logs[at];
             if let Some((before, of)) = former
                 && (before.end < life.start
                     || of
@@ -392,7 +394,8 @@ pub(super) fn judge(
                     "{name} does not begin where its log parts from that of {before:?} (OFF-7)"
                 ));
             }
-            for (offset, logged) in log.records.range(life.start..life.end) {
+            let end = end_in(life, log, &logs[at + 1..]);
+            for (offset, logged) in log.records.range(life.start..end) {
                 match Expected::of(logged) {
                     Expected::Row(id) => found.remove(&(*number, *offset, id)),
                     Expected::Reject(value) => rejected.remove(&(*number, *offset, value)),
@@ -463,20 +466,35 @@ impl Expected {
     }
 }
 
+/// How far this log was read. Behind the last record, offsets without one may be those of a log that came `later`: they bring no record, so nothing tells whose they are; and
+/// the incarnation that follows begins below them, where the logs part.
+fn end_in(life: &Life, log: &LogLife, later: &[LogLife]) -> i64 {
+    let read = life.tail.map_or(life.start, |(_, end)| end);
+    let has_none =
+        |log: &LogLife| log.end >= life.end && log.records.range(read..life.end).next().is_none();
+    if !has_none(log) && later.iter().any(has_none) {
+        read
+    } else {
+        life.end
+    }
+}
+
 /// What the table does not have of a piece of this log, or says of it wrongly.
 fn differs(
     number: i32,
     life: &Life,
     log: &LogLife,
+    later: &[LogLife],
     (found, rejected): (&BTreeSet<(i32, i64, i64)>, &Rejected),
 ) -> Option<String> {
-    if life.end > log.end {
+    let end = end_in(life, log, later);
+    if end > log.end {
         return Some(format!(
-            "it is committed to {}, its log ends at {}",
-            life.end, log.end
+            "it is committed to {end}, its log ends at {}",
+            log.end
         ));
     }
-    for (offset, logged) in log.records.range(life.start..life.end) {
+    for (offset, logged) in log.records.range(life.start..end) {
         let is_there = match Expected::of(logged) {
             Expected::Row(id) => found.contains(&(number, *offset, id)),
             Expected::Reject(value) => rejected.contains(&(number, *offset, value)),
@@ -488,7 +506,7 @@ fn differs(
             ));
         }
     }
-    let last = log.records.range(life.start..life.end).next_back();
+    let last = log.records.range(life.start..end).next_back();
     let last = last.map(|(offset, logged)| (i64::from(logged.leader_epoch), offset + 1));
     (last != life.tail)
         .then(|| format!("its last record is {last:?}, the txns say {:?}", life.tail))
