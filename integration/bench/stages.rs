@@ -232,10 +232,9 @@ impl Reading {
         let topics: Vec<&str> = bench.table().topics.iter().map(String::as_str).collect();
         let mut left = BTreeMap::new();
         for topic in &topics {
-            for topic_partition in lookup.topic_partitions(topic).expect("the topic") {
-                let marks = lookup.watermarks(&topic_partition).expect("watermarks");
-                left.insert(topic_partition, marks.high);
-            }
+            let all = lookup.topic_partitions(topic).expect("the topic");
+            let marks = lookup.watermarks(&all).expect("watermarks");
+            left.extend(marks.into_iter().map(|(it, marks)| (it, marks.high)));
         }
         let shape = Shape {
             memory_bytes: bench.config.limits.memory_bytes,

@@ -56,7 +56,8 @@ GUARDS = [
 def copy(to: Path) -> None:
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
-    for name in ("src", "integration", "config", "docs"):
+    # With .cargo, whose flags decide whether what is built already can be used.
+    for name in (".cargo", "src", "integration", "config", "docs"):
         shutil.copytree(ROOT / name, to / name)
     for name in ("Cargo.toml", "Cargo.lock", "clippy.toml", "rustfmt.toml", "README.md"):
         shutil.copy(ROOT / name, to / name)

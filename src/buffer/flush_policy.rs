@@ -10,6 +10,9 @@ const PRESSURE_PERCENT: u64 = 70;
 /// A slow store may not eat more of `target_lag` than this share, or buffers would be flushed as soon as they are begun.
 const FLUSH_SHARE_MAX_PERCENT: u32 = 50;
 
+/// What the first flush is expected to take, since none was seen yet: the first rows must be readable in time too.
+const FIRST_FLUSH: Duration = Duration::from_millis(200);
+
 /// What a table has buffered, over all its lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BufferState {
@@ -139,8 +142,14 @@ fn is_pressing(state: &BufferState) -> bool {
 }
 
 /// How long flushes take: follows a slow one at once, forgets it over the next few.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlushEstimate(Duration);
+
+impl Default for FlushEstimate {
+    fn default() -> Self {
+        FlushEstimate(FIRST_FLUSH)
+    }
+}
 
 impl FlushEstimate {
     /// Takes in how long a flush took, from the seal to the commit.
@@ -298,6 +307,7 @@ mod tests {
     #[test]
     fn the_estimate_follows_a_slow_flush_at_once_and_forgets_it_slowly() {
         let mut estimate = FlushEstimate::default();
+        assert_eq!(estimate.next(), Duration::from_millis(250));
         estimate.observe(Duration::from_secs(8));
         assert_eq!(estimate.next(), Duration::from_secs(10));
         estimate.observe(Duration::from_secs(1));

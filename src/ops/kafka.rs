@@ -5,7 +5,7 @@ use crate::config::settings;
 use crate::model::offset::{Span, TopicPartition};
 use crate::ops::exit::Failure;
 use crate::ops::waiting::Patience;
-use crate::source::{Coordinates, Error, Lookup, Watermarks};
+use crate::source::{Coordinates, Error, Lookup, Questions as _, Watermarks};
 
 /// A connection for questions.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Kafka {
 
     /// Where a topic partition starts and ends.
     pub(crate) fn watermarks(&self, of: &TopicPartition) -> Result<Watermarks, Failure> {
-        self.lookup.watermarks(of).map_err(failed)
+        self.lookup.watermarks_of(of).map_err(failed)
     }
 
     /// Hands out the offset of each record in `span`, ascending.

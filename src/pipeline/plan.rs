@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
+use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
 use crate::config::{Config, settings};
@@ -173,6 +174,18 @@ impl Outside {
             clock: clock.clone(),
             record_bytes_max: config.limits.record_bytes,
         })
+    }
+
+    /// Asks Kafka and the registry something at once, for nothing but the connections, which take longer than the answers; whoever plans asks again and hears what is wrong.
+    pub(super) fn connect(&self, runtime: &Runtime, tables: &[settings::Table]) {
+        let Some(table) = tables.first().cloned() else {
+            return;
+        };
+        let (lookup, topics) = (Arc::clone(&self.lookup), table.topics.clone());
+        runtime.spawn_blocking(move || drop(lookup.identities(&topics)));
+        if let Some(registry) = self.registry.clone() {
+            runtime.spawn_blocking(move || drop(decode::resolve(&table, Some(&registry))));
+        }
     }
 }
 

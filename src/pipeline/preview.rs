@@ -262,11 +262,10 @@ async fn starts(
         .collect();
     let parts_at = diverging(outside, claims).await?;
     let mut starts = Vec::new();
-    for topic_partition in &asked.topic_partitions {
-        let marks = watermarks(outside, topic_partition).await?;
-        let (offset, by) = match (begun.get(topic_partition), table) {
+    for (topic_partition, marks) in watermarks(outside, &asked.topic_partitions).await? {
+        let (offset, by) = match (begun.get(&topic_partition), table) {
             (Some(begun), _) => *begun,
-            (None, Some(table)) => match table.committed(topic_partition) {
+            (None, Some(table)) => match table.committed(&topic_partition) {
                 Ok(offset) => (offset, BegunBy::Table),
                 Err(error) => {
                     problems.push((error.kind(), error.to_string()));
@@ -276,11 +275,11 @@ async fn starts(
             (None, None) => continue,
         };
         if by == BegunBy::Table && !is_changed(&causes, &topic_partition.topic) {
-            let parts_at = parts_at.get(topic_partition).copied();
-            causes.extend(judge_position(topic_partition, offset, marks, parts_at));
+            let parts_at = parts_at.get(&topic_partition).copied();
+            causes.extend(judge_position(&topic_partition, offset, marks, parts_at));
         }
         starts.push(Begin {
-            topic_partition: topic_partition.clone(),
+            topic_partition,
             offset,
             by,
             low: marks.low,
@@ -315,9 +314,9 @@ fn is_of(cause: &Cause, name: &str) -> bool {
 
 async fn watermarks(
     outside: &Outside,
-    topic_partition: &TopicPartition,
-) -> Result<Watermarks, Error> {
-    let (lookup, asked) = (Arc::clone(&outside.lookup), topic_partition.clone());
+    all: &[TopicPartition],
+) -> Result<BTreeMap<TopicPartition, Watermarks>, Error> {
+    let (lookup, asked) = (Arc::clone(&outside.lookup), all.to_vec());
     blocking(move || Ok(lookup.watermarks(&asked)?)).await
 }
 

@@ -137,19 +137,18 @@ impl Settling<'_> {
             .filter_map(|it| Some((it.clone(), self.table.claim(it)?)))
             .collect();
         let parts_at = diverging(self.lookup, claims).await?;
-        for topic_partition in all {
-            let marks = self.watermarks(topic_partition).await?;
+        for (topic_partition, marks) in self.watermarks(all).await? {
             let offset = self
                 .table
-                .committed(topic_partition)
+                .committed(&topic_partition)
                 .map_err(|error| Round::Halt(error.to_string()))?;
-            let parts_at = parts_at.get(topic_partition).copied();
-            holes.extend(judge_position(topic_partition, offset, marks, parts_at));
+            let parts_at = parts_at.get(&topic_partition).copied();
+            holes.extend(judge_position(&topic_partition, offset, marks, parts_at));
             let start = Start {
                 offset,
                 end: marks.high,
             };
-            starts.insert(topic_partition.clone(), start);
+            starts.insert(topic_partition, start);
         }
         if holes.is_empty() {
             return Ok(starts);
@@ -340,8 +339,11 @@ impl Settling<'_> {
         }
     }
 
-    async fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Round> {
-        let (lookup, asked) = (Arc::clone(self.lookup), topic_partition.clone());
+    async fn watermarks(
+        &self,
+        all: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Watermarks>, Round> {
+        let (lookup, asked) = (Arc::clone(self.lookup), all.to_vec());
         ask(move || lookup.watermarks(&asked))
             .await?
             .map_err(|error| Round::Wait(error.to_string()))

@@ -203,7 +203,7 @@ impl WayOut {
 
     async fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Error> {
         let (lookup, asked) = (Arc::clone(&self.lookup), topic_partition.clone());
-        blocking(move || Ok(lookup.watermarks(&asked)?)).await
+        blocking(move || Ok(lookup.watermarks_of(&asked)?)).await
     }
 
     fn of_table(&self, cause: delta::Error) -> Error {

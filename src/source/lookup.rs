@@ -164,17 +164,23 @@ impl Lookup {
             .collect())
     }
 
-    /// Start and end of one topic partition's log.
-    pub fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Error> {
-        self.consumer
-            .fetch_watermarks(&topic_partition.topic, topic_partition.number, self.timeout)
-            .map(|(low, high)| Watermarks { low, high })
-            .map_err(|error| {
-                self.unreachable(
-                    format!("asking for the offsets of {topic_partition}"),
-                    words(&error),
-                )
-            })
+    /// Starts and ends of these topic partitions' logs, of all of them in one request to each leader (ListOffsets). None is missing from the answer.
+    pub fn watermarks(
+        &self,
+        all: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Watermarks>, Error> {
+        let low = self.offsets_at(all, Offset::Beginning)?;
+        let high = self.offsets_at(all, Offset::End)?;
+        let mut marks = BTreeMap::new();
+        for it in all {
+            let (Some(low), Some(high)) = (low.get(it), high.get(it)) else {
+                let reason = "its leader does not tell its offsets".to_owned();
+                return Err(self.unreachable(asking_for_offsets(std::slice::from_ref(it)), reason));
+            };
+            let (low, high) = (*low, *high);
+            marks.insert(it.clone(), Watermarks { low, high });
+        }
+        Ok(marks)
     }
 
     /// The topic partitions whose logs do not hold what was read of them, each with the offset where its log parts from that. A broker without leader epochs names none.
@@ -197,48 +203,49 @@ impl Lookup {
         all: &[TopicPartition],
         start: StartAt,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        let by_time = match start {
-            StartAt::Timestamp(ms) => self.offsets_at(all, ms)?,
+        let mut offsets = match start {
             StartAt::Earliest | StartAt::Latest => BTreeMap::new(),
+            StartAt::Timestamp(ms) => self.offsets_at(all, Offset::Offset(ms))?,
         };
-        let mut offsets = BTreeMap::new();
-        for topic_partition in all {
-            let offset = match (start, by_time.get(topic_partition)) {
-                (_, Some(offset)) => *offset,
-                (StartAt::Earliest, None) => self.watermarks(topic_partition)?.low,
-                (StartAt::Latest | StartAt::Timestamp(_), None) => {
-                    self.watermarks(topic_partition)?.high
-                }
+        // Behind the last record there is no offset for a time.
+        let left: Vec<TopicPartition> = all
+            .iter()
+            .filter(|it| !offsets.contains_key(it))
+            .cloned()
+            .collect();
+        for (it, marks) in self.watermarks(&left)? {
+            let offset = match start {
+                StartAt::Earliest => marks.low,
+                StartAt::Latest | StartAt::Timestamp(_) => marks.high,
             };
-            offsets.insert(topic_partition.clone(), offset);
+            offsets.insert(it, offset);
         }
         Ok(offsets)
     }
 
+    /// The offset of each log's beginning, end, or first record at or after a time; those without one are left out.
     fn offsets_at(
         &self,
         all: &[TopicPartition],
-        ms: i64,
+        at: Offset,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        let mut list = TopicPartitionList::new();
-        for topic_partition in all {
-            list.add_partition_offset(
-                &topic_partition.topic,
-                topic_partition.number,
-                Offset::Offset(ms),
-            )
-            .map_err(|error| {
-                self.unreachable("asking for offsets by time".to_owned(), words(&error))
-            })?;
+        if all.is_empty() {
+            return Ok(BTreeMap::new());
         }
+        let failed = |error| self.unreachable(asking_for_offsets(all), words(&error));
+        let mut list = TopicPartitionList::new();
+        for it in all {
+            list.add_partition_offset(&it.topic, it.number, at)
+                .map_err(failed)?;
+        }
+        // A time of -2 is the beginning and one of -1 the end (ListOffsets), which is how librdkafka writes these two offsets.
         let answer = self
             .consumer
             .offsets_for_times(list, self.timeout)
-            .map_err(|error| {
-                self.unreachable("asking for offsets by time".to_owned(), words(&error))
-            })?;
+            .map_err(failed)?;
         let mut offsets = BTreeMap::new();
         for element in answer.elements() {
+            element.error().map_err(failed)?;
             if let Offset::Offset(offset) = element.offset() {
                 offsets.insert(
                     TopicPartition::new(element.topic(), element.partition()),
@@ -255,5 +262,75 @@ impl Lookup {
             doing,
             reason,
         }
+    }
+}
+
+fn asking_for_offsets(all: &[TopicPartition]) -> String {
+    match all {
+        [only] => format!("asking for the offsets of {only}"),
+        [first, ..] => format!(
+            "asking for the offsets of {first} and {} others",
+            all.len() - 1
+        ),
+        [] => "asking for no offsets".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+    use super::*;
+
+    #[test]
+    fn starts_and_ends_of_many_logs_are_told_together() {
+        let cluster = MockCluster::new(3).unwrap();
+        cluster.create_topic("t", 4, 1).unwrap();
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .create()
+            .unwrap();
+        for (number, records) in [(0, 3), (1, 0), (3, 2)] {
+            for _ in 0..records {
+                let record = BaseRecord::<(), _>::to("t").partition(number).payload("x");
+                producer.send(record).unwrap();
+            }
+        }
+        producer.flush(Duration::from_secs(20)).unwrap();
+        let kafka = Kafka {
+            bootstrap_servers: cluster.bootstrap_servers(),
+            group_id: "g".to_owned(),
+            properties: BTreeMap::new(),
+        };
+        let lookup = Lookup::new(&kafka, Duration::from_secs(20), &Clock::machine()).unwrap();
+        let all = lookup.topic_partitions("t").unwrap();
+        let marks = lookup.watermarks(&all).unwrap();
+        let found: Vec<_> = marks
+            .iter()
+            .map(|(it, marks)| (it.number, marks.low, marks.high))
+            .collect();
+        assert_eq!(found, [(0, 0, 3), (1, 0, 0), (2, 0, 0), (3, 0, 2)]);
+        for (start, expected) in [
+            (StartAt::Earliest, [0, 0, 0, 0]),
+            (StartAt::Latest, [3, 0, 0, 2]),
+            // Behind every record: the end.
+            (StartAt::Timestamp(i64::MAX / 2), [3, 0, 0, 2]),
+        ] {
+            let offsets = lookup.start_offsets(&all, start).unwrap();
+            assert_eq!(
+                offsets.into_values().collect::<Vec<_>>(),
+                expected,
+                "{start:?}"
+            );
+        }
+        assert!(lookup.watermarks(&[]).unwrap().is_empty());
+        let missing = [all[0].clone(), TopicPartition::new("t", 9)];
+        let error = lookup.watermarks(&missing).unwrap_err().to_string();
+        assert!(
+            error.contains("asking for the offsets of t[0] and 1 others"),
+            "{error}"
+        );
     }
 }

@@ -63,8 +63,20 @@ pub trait Questions: Debug + Send + Sync {
     fn topics(&self) -> Result<Vec<String>, Error>;
     /// The topic's partitions, ascending.
     fn topic_partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error>;
+    /// Starts and ends of these topic partitions' logs; none is missing from the answer.
+    fn watermarks(
+        &self,
+        all: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Watermarks>, Error>;
     /// Start and end of one topic partition's log.
-    fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Error>;
+    fn watermarks_of(&self, it: &TopicPartition) -> Result<Watermarks, Error> {
+        let marks = self.watermarks(std::slice::from_ref(it))?;
+        marks.get(it).copied().ok_or_else(|| Error::Refused {
+            doing: "tell the offsets of",
+            topic_partition: it.clone(),
+            reason: "the answer does not have it".to_owned(),
+        })
+    }
     /// The topic partitions whose logs do not hold what was read of them (KIP-320), each with the offset where its log parts from that.
     fn diverging(
         &self,
@@ -155,8 +167,11 @@ impl Questions for Lookup {
         Lookup::topic_partitions(self, topic)
     }
 
-    fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Error> {
-        Lookup::watermarks(self, topic_partition)
+    fn watermarks(
+        &self,
+        all: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Watermarks>, Error> {
+        Lookup::watermarks(self, all)
     }
 
     fn diverging(

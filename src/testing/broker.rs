@@ -823,17 +823,21 @@ impl Questions for Broker {
         Ok(cluster.named((0..).zip(&cluster.logs).map(|(number, _)| number)))
     }
 
-    fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks, Error> {
+    fn watermarks(
+        &self,
+        all: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Watermarks>, Error> {
         let cluster = self.lock();
-        let log = usize::try_from(topic_partition.number)
-            .ok()
-            .and_then(|number| cluster.logs.get(number))
-            .filter(|_| !cluster.is_away);
-        log.map(|log| Watermarks {
-            low: 0,
-            high: log.life.end,
-        })
-        .ok_or_else(|| cluster.unreachable())
+        let marks_of = |it: &TopicPartition| {
+            let log = usize::try_from(it.number)
+                .ok()
+                .and_then(|number| cluster.logs.get(number))
+                .filter(|_| !cluster.is_away)
+                .ok_or_else(|| cluster.unreachable())?;
+            let (low, high) = (0, log.life.end);
+            Ok((it.clone(), Watermarks { low, high }))
+        };
+        all.iter().map(marks_of).collect()
     }
 
     fn diverging(
@@ -856,15 +860,11 @@ impl Questions for Broker {
         all: &[TopicPartition],
         start: StartAt,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        let mut offsets = BTreeMap::new();
-        for it in all {
-            let marks = self.watermarks(it)?;
-            let offset = match start {
-                StartAt::Earliest => marks.low,
-                StartAt::Latest | StartAt::Timestamp(_) => marks.high,
-            };
-            offsets.insert(it.clone(), offset);
-        }
-        Ok(offsets)
+        let at = |marks: Watermarks| match start {
+            StartAt::Earliest => marks.low,
+            StartAt::Latest | StartAt::Timestamp(_) => marks.high,
+        };
+        let marks = self.watermarks(all)?.into_iter();
+        Ok(marks.map(|(it, marks)| (it, at(marks))).collect())
     }
 }

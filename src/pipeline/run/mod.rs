@@ -204,6 +204,8 @@ struct Beginning {
 impl Run<'_> {
     fn whole(&self) -> Result<(), Error> {
         let outside = self.outside()?;
+        // Beside the probe, which takes as long.
+        outside.connect(self.runtime, &self.config.tables);
         let Some(()) = self.persist("the store", || {
             let (store, clock) = (Arc::clone(&outside.store), outside.clock.clone());
             self.runtime

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use crate::buffer::budget::{Budget, Shape};
+use crate::model::offset::TopicPartition;
 use crate::pipeline::assembly::{Assembly, Parts, TableParts, Targets, assemble};
 use crate::pipeline::control::Control;
 use crate::pipeline::discover::{Discovery, Found, LOOKS_MAX, interval};
@@ -198,16 +199,15 @@ impl Run<'_> {
         if !self.options.until_caught_up {
             return Ok(Some(None));
         }
-        let mut targets = BTreeMap::new();
-        for topic_partition in planned.iter().flat_map(|planned| &planned.topic_partitions) {
-            let Some(marks) = self.persist("the ends of topics", || {
-                Ok(outside.lookup.watermarks(topic_partition)?)
-            })?
-            else {
-                return Ok(None);
-            };
-            targets.insert(topic_partition.clone(), marks.high);
-        }
-        Ok(Some(Some(Arc::new(targets))))
+        let all = planned.iter().flat_map(|planned| &planned.topic_partitions);
+        let all: BTreeSet<TopicPartition> = all.cloned().collect();
+        let all: Vec<TopicPartition> = all.into_iter().collect();
+        let marks = self.persist("the ends of topics", || {
+            Ok(outside.lookup.watermarks(&all)?)
+        })?;
+        Ok(marks.map(|marks| {
+            let ends = marks.into_iter().map(|(it, marks)| (it, marks.high));
+            Some(Arc::new(ends.collect()))
+        }))
     }
 }
