@@ -236,7 +236,9 @@ def _judge_spans(log: Log, report: Report, records: dict, ranges: dict, must_rea
             if txns.get(app) != span["end"]:
                 report.say(f"{name} stands beside txn {txns.get(app)}")
             tail = commit.txns.get(f"{app}/leader_epoch_end")
-            if tail is not None and not span["start"] < tail <= span["end"]:
+            # Before the first record, it is said that there was none from there on.
+            is_none_yet = commit.txns.get(f"{app}/leader_epoch") == -1 and tail == span["start"]
+            if tail is not None and not span["start"] < tail <= span["end"] and not is_none_yet:
                 report.say(f"{name} has its last record before {tail}")
             report.rejects += count(span.get("rejects"))
             topic_offsets = offsets.get((span["topic"], span["partition"]), [])

@@ -12,15 +12,13 @@ use crate::delta::error::Error;
 use crate::delta::mend::{self, Mending};
 use crate::delta::outbox::{self, Manifest, Publication};
 use crate::delta::rewrite;
-use crate::delta::sources::{
-    self, Sources, TopicStart, UNKNOWN_LEADER_EPOCH, app_id, tail_app_ids,
-};
+use crate::delta::sources::{self, Sources, TopicStart, app_id, tail_app_ids};
 use crate::delta::state::State;
 use crate::delta::table::{Table, check_known};
 use crate::delta::{evolve, schema, watermark};
 use crate::model::commit::{Append, CommitOutcome, Replay, Rewrite, StagedFile};
 use crate::model::epoch::Epoch;
-use crate::model::lineage::Last;
+use crate::model::lineage::{Last, Tail, UNKNOWN_LEADER_EPOCH};
 use crate::model::offset::{Incarnation, TopicPartition};
 use crate::model::progress::Step;
 use crate::trial::{self, Bug};
@@ -332,11 +330,19 @@ fn tail_txns(
     step: &Step,
 ) -> Vec<Txn> {
     match step.lineage.last() {
-        None => Vec::new(),
-        Some(Last::Told(tail)) => {
-            let app_ids = tail_app_ids(topic_partition, incarnation);
-            txns_of(app_ids, tail.leader_epoch, tail.end)
+        None if step.counts.polled() > 0 => Vec::new(),
+        // Offsets without a record bring no leader epoch. Where no record was read before either, it is claimed that there was none from here on.
+        None => {
+            let [epoch, _] = tail_app_ids(topic_partition, incarnation);
+            let is_first = !base.txns.contains_key(&epoch);
+            let tail = is_first.then_some(Tail {
+                leader_epoch: UNKNOWN_LEADER_EPOCH,
+                end: step.span.start(),
+            });
+            let txns = tail.map(|tail| txns_of_tail(topic_partition, incarnation, tail));
+            txns.unwrap_or_default()
         }
+        Some(Last::Told(tail)) => txns_of_tail(topic_partition, incarnation, tail),
         Some(Last::Untold) => forget_tail(base, topic_partition, incarnation, step.span.end()),
     }
 }
@@ -348,18 +354,27 @@ pub(crate) fn forget_tail(
     incarnation: Incarnation,
     at: i64,
 ) -> Vec<Txn> {
-    let app_ids = tail_app_ids(topic_partition, incarnation);
-    let [epoch, _] = &app_ids;
-    if base.txns.contains_key(epoch) {
-        txns_of(app_ids, UNKNOWN_LEADER_EPOCH, at)
+    let [epoch, _] = tail_app_ids(topic_partition, incarnation);
+    if base.txns.contains_key(&epoch) {
+        let tail = Tail {
+            leader_epoch: UNKNOWN_LEADER_EPOCH,
+            end: at,
+        };
+        txns_of_tail(topic_partition, incarnation, tail)
     } else {
         Vec::new()
     }
 }
 
-fn txns_of(app_ids: [String; 2], leader_epoch: i32, end: i64) -> Vec<Txn> {
-    let values = [i64::from(leader_epoch), end];
+/// Says what the last record was.
+pub(crate) fn txns_of_tail(
+    topic_partition: &TopicPartition,
+    incarnation: Incarnation,
+    tail: Tail,
+) -> Vec<Txn> {
+    let values = [i64::from(tail.leader_epoch), tail.end];
     let txn = |(app_id, version)| Txn { app_id, version };
+    let app_ids = tail_app_ids(topic_partition, incarnation);
     app_ids.into_iter().zip(values).map(txn).collect()
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::delta::actions::Txn;
-use crate::delta::change::{Plan, Refusal, forget_tail};
+use crate::delta::change::{Plan, Refusal, forget_tail, txns_of_tail};
 use crate::delta::entry::{Draft, Info, Lakeward, Span as Spanned};
 use crate::delta::error::Error;
 use crate::delta::sources::{self, Sources, app_id};
@@ -16,6 +16,7 @@ use crate::delta::state::State;
 use crate::delta::table::check_known;
 use crate::model::epoch::Epoch;
 use crate::model::identity::TopicIdentity;
+use crate::model::lineage::Tail;
 use crate::model::offset::{Incarnation, Span, TopicPartition};
 use crate::model::progress::{Counts, Step};
 
@@ -51,6 +52,8 @@ pub enum Mend {
         committed: i64,
         /// Where the next incarnation begins.
         start: i64,
+        /// What the log holds below, if that is known: it can be truncated once more before anything of the next incarnation is read.
+        tail: Option<Tail>,
     },
     /// Offsets that are passed over, declared as lost (OFF-7).
     Skip {
@@ -128,6 +131,7 @@ impl Mend {
                 topic_partition,
                 committed,
                 start,
+                ..
             } => told(
                 "next incarnation",
                 Some(topic_partition.number),
@@ -229,11 +233,14 @@ impl Mended {
                 topic_partition,
                 committed,
                 start,
+                tail,
             } => {
                 let incarnation = standing(base, topic_partition, *committed)?;
                 let next = Incarnation(incarnation.0.saturating_add(1));
                 self.sources.raise(topic_partition, next);
                 self.move_to(topic_partition, next, *start);
+                let tail = tail.map(|tail| txns_of_tail(topic_partition, next, tail));
+                self.txns.extend(tail.into_iter().flatten());
                 true
             }
             Mend::Skip {

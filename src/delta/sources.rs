@@ -14,9 +14,6 @@ pub const PROPERTY: &str = "lakeward.sources";
 
 const APPLICATION: &str = "lakeward";
 
-/// What Kafka calls a leader epoch that nobody knows: that of a position which was not come to by reading.
-pub(crate) const UNKNOWN_LEADER_EPOCH: i32 = -1;
-
 /// The topics that feed a table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

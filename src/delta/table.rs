@@ -12,9 +12,9 @@ use crate::delta::evolve;
 use crate::delta::features::{self, Support};
 use crate::delta::open::TableStore;
 use crate::delta::replay;
-use crate::delta::sources::{Sources, UNKNOWN_LEADER_EPOCH, app_id, parse_app_id, tail_app_ids};
+use crate::delta::sources::{Sources, app_id, parse_app_id, tail_app_ids};
 use crate::delta::state::{Shape, State};
-use crate::model::lineage::{Claim, Tail};
+use crate::model::lineage::{Claim, Tail, UNKNOWN_LEADER_EPOCH};
 use crate::model::offset::TopicPartition;
 
 pub use crate::delta::sources::TopicStart;
@@ -130,18 +130,18 @@ impl Table {
             })
     }
 
-    /// What the log of a topic partition holds if it is the one that was read, where the broker told leader epochs.
+    /// What the log of a topic partition holds if it is the one that was read: the last record, where the broker told its leader epoch, and none behind it.
     pub fn claim(&self, topic_partition: &TopicPartition) -> Option<Claim> {
         let incarnation = self.sources().incarnation(topic_partition)?;
         let [epoch, end] = tail_app_ids(topic_partition, incarnation);
         let txns = &self.state.txns;
-        let leader_epoch = i32::try_from(*txns.get(&epoch)?).ok();
         let tail = Tail {
-            leader_epoch: leader_epoch.filter(|it| *it != UNKNOWN_LEADER_EPOCH)?,
+            leader_epoch: i32::try_from(*txns.get(&epoch)?).ok()?,
             end: *txns.get(&end)?,
         };
         let up_to = *txns.get(&app_id(topic_partition, incarnation))?;
-        Some(Claim { tail, up_to })
+        let says_nothing = tail.leader_epoch == UNKNOWN_LEADER_EPOCH && tail.end >= up_to;
+        (!says_nothing).then_some(Claim { tail, up_to })
     }
 
     /// Lets commits rest on the topic partitions that others have named since, and on the incarnations of these, now that their offsets are about to be read from here:

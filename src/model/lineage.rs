@@ -6,10 +6,13 @@ use crate::model::record::{Coordinates, Records};
 /// Changes of leader that one lineage remembers, the last ones. More of them in one commit are history that is read late.
 const CHANGES_MAX: usize = 16;
 
+/// The leader epoch of what no broker tells, as the protocol has it.
+pub const UNKNOWN_LEADER_EPOCH: i32 = -1;
+
 /// The last record that was seen of a log under one leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tail {
-    /// The leader epoch it was written under.
+    /// The leader epoch it was written under; [`UNKNOWN_LEADER_EPOCH`] where that is not known, and then nothing is claimed of what lies before `end`.
     pub leader_epoch: i32,
     /// The offset after it.
     pub end: i64,

@@ -11,7 +11,7 @@ use crate::error::Kind;
 use crate::model::commit::CommitOutcome;
 use crate::model::epoch::Epoch;
 use crate::model::identity::TopicIdentity;
-use crate::model::lineage::Claim;
+use crate::model::lineage::{Claim, Tail};
 use crate::model::offset::{Span, TopicPartition};
 use crate::model::progress::Advance;
 use crate::pipeline::beside::beside;
@@ -132,11 +132,11 @@ impl Settling<'_> {
         self.begin_new(all).await?;
         let mut starts = BTreeMap::new();
         let mut holes = Vec::new();
-        let claims = all
+        let claims: BTreeMap<TopicPartition, Claim> = all
             .iter()
             .filter_map(|it| Some((it.clone(), self.table.claim(it)?)))
             .collect();
-        let parts_at = diverging(self.lookup, claims).await?;
+        let parts_at = diverging(self.lookup, claims.clone()).await?;
         for (topic_partition, marks) in self.watermarks(all).await? {
             let offset = self
                 .table
@@ -153,7 +153,8 @@ impl Settling<'_> {
         if holes.is_empty() {
             return Ok(starts);
         }
-        let mends = holes.iter().map(mend_of_hole).collect::<Result<_, _>>()?;
+        let mends = holes.iter().map(|hole| mend_of_hole(hole, &claims));
+        let mends = mends.collect::<Result<_, _>>()?;
         self.answer(&holes, mends, accepted).await?;
         Err(Round::Again)
     }
@@ -469,7 +470,7 @@ async fn ask<T: Send + 'static>(
         .map_err(|error| Round::Halt(format!("a blocking task ended early: {error}")))
 }
 
-fn mend_of_hole(cause: &Cause) -> Result<Mend, Round> {
+fn mend_of_hole(cause: &Cause, claims: &BTreeMap<TopicPartition, Claim>) -> Result<Mend, Round> {
     match cause {
         Cause::Expired {
             topic_partition,
@@ -487,6 +488,11 @@ fn mend_of_hole(cause: &Cause) -> Result<Mend, Round> {
             topic_partition: topic_partition.clone(),
             committed: *committed,
             start: *end,
+            // Up to where they part, the log is the one that was read.
+            tail: claims.get(topic_partition).map(|claim| Tail {
+                end: *end,
+                ..claim.tail
+            }),
         }),
         Cause::Recreated { .. } | Cause::OtherCluster { .. } => Err(Round::Again),
     }

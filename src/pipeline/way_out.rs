@@ -239,6 +239,7 @@ fn judge(place: &Place, committed: i64, marks: Watermarks) -> Result<Mend, Error
         topic_partition,
         committed,
         start: to,
+        tail: None,
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::model::identity::TopicIdentity;
-use crate::model::lineage::Claim;
+use crate::model::lineage::{Claim, UNKNOWN_LEADER_EPOCH};
 use crate::model::offset::TopicPartition;
 use crate::model::record::{Coordinates, Records, TimestampType};
 use crate::source::{
@@ -341,6 +341,7 @@ impl Log {
             .range(tail.leader_epoch.saturating_add(1)..)
             .next();
         let end = match next {
+            _ if tail.leader_epoch == UNKNOWN_LEADER_EPOCH => tail.end,
             _ if tail.leader_epoch == self.leader_epoch => end,
             Some((_, start)) => *start,
             None => 0,

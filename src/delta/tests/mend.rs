@@ -156,6 +156,7 @@ async fn a_truncated_log_goes_on_as_the_next_incarnation_and_no_txn_is_lowered()
         topic_partition: partition(0),
         committed: 90,
         start: 60,
+        tail: None,
     });
     committed(&mut table, &again).await;
     let loaded = lake.load().await;

@@ -1,9 +1,9 @@
 //! The last record of a log beside its next offset: when it is committed, kept and taken back.
 
 use crate::delta::tests::{Lake, append_led, entry, partition};
-use crate::delta::{Mend, Mending};
+use crate::delta::{Mend, Mending, Table};
 use crate::model::commit::CommitOutcome;
-use crate::model::lineage::{Claim, Tail};
+use crate::model::lineage::{Claim, Tail, UNKNOWN_LEADER_EPOCH};
 use crate::model::offset::Span;
 
 /// Start, end, and the last record as offset and leader epoch.
@@ -75,19 +75,62 @@ async fn what_was_passed_over_or_began_anew_claims_nothing() {
         topic_partition: partition(0),
         committed: 10,
         start: 4,
+        tail: None,
     };
     for mend in [skip, again] {
         let lake = check(&appends, Some((5, 10, 10))).await;
-        let mut table = lake.load().await;
-        let mending = Mending {
-            mends: vec![mend],
-            lifted: Vec::new(),
-            reason: "a test".to_owned(),
-            name: "shop".to_owned(),
-            epoch: None,
-        };
-        let outcome = table.mend(&mending).await;
-        assert_eq!(outcome, CommitOutcome::Committed(2));
-        assert_eq!(lake.load().await.claim(&partition(0)), None);
+        let table = mended(&lake, mend).await;
+        assert_eq!(table.claim(&partition(0)), None);
     }
+}
+
+async fn mended(lake: &Lake, mend: Mend) -> Table {
+    let mut table = lake.load().await;
+    let mending = Mending {
+        mends: vec![mend],
+        lifted: Vec::new(),
+        reason: "a test".to_owned(),
+        name: "shop".to_owned(),
+        epoch: None,
+    };
+    let outcome = table.mend(&mending).await;
+    assert!(
+        matches!(outcome, CommitOutcome::Committed(_)),
+        "{outcome:?}"
+    );
+    lake.load().await
+}
+
+#[tokio::test]
+async fn off_7_an_incarnation_that_begins_where_logs_part_claims_what_lies_below() {
+    let lake = check(&[(0, 10, Some((9, Some(5))))], Some((5, 10, 10))).await;
+    let tail = Tail {
+        leader_epoch: 5,
+        end: 4,
+    };
+    let again = Mend::Again {
+        topic_partition: partition(0),
+        committed: 10,
+        start: 4,
+        tail: Some(tail),
+    };
+    let table = mended(&lake, again).await;
+    assert_eq!(table.claim(&partition(0)), Some(Claim { tail, up_to: 4 }));
+}
+
+#[tokio::test]
+async fn off_7_where_no_record_was_read_yet_it_is_claimed_that_there_was_none() {
+    let first = (0, 10, None);
+    let lake = check(&[first], Some((UNKNOWN_LEADER_EPOCH, 0, 10))).await;
+    assert!(
+        lake.read(&entry(1))
+            .await
+            .contains(r#"/leader_epoch_end","version":0"#)
+    );
+    let more = (10, 12, None);
+    check(&[first, more], Some((UNKNOWN_LEADER_EPOCH, 0, 12))).await;
+    let told = (12, 20, Some((19, Some(5))));
+    check(&[first, more, told], Some((5, 20, 20))).await;
+    // The broker tells nothing of its records: there were some.
+    check(&[first, (10, 12, Some((11, None)))], None).await;
 }
