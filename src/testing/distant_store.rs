@@ -59,6 +59,7 @@ struct End {
     on_their_way: BTreeMap<(u64, u64), Put>,
     /// When an object was put, by the time line.
     put_ms: BTreeMap<Path, u64>,
+    newest_put: Option<Path>,
     counted: u64,
 }
 
@@ -69,6 +70,7 @@ impl Default for End {
             weather: Weather::default(),
             on_their_way: BTreeMap::new(),
             put_ms: BTreeMap::new(),
+            newest_put: None,
             counted: 0,
         }
     }
@@ -108,6 +110,13 @@ impl FarEnd {
         }
     }
 
+    /// Whether the last object that was put is a data file, whose commit is still to come.
+    pub fn has_staged_file(&self) -> bool {
+        let end = self.lock();
+        let name = end.newest_put.as_ref().and_then(Path::filename);
+        name.is_some_and(|name| name.starts_with("part-"))
+    }
+
     /// When the next put arrives.
     pub fn next_arrival_ms(&self) -> Option<u64> {
         self.lock().on_their_way.keys().next().map(|(at, _)| *at)
@@ -133,7 +142,9 @@ impl FarEnd {
                 .now_or_never();
             let Some(result) = done else { continue };
             if result.is_ok() {
-                self.lock().put_ms.insert(put.location.clone(), now_ms);
+                let mut end = self.lock();
+                end.put_ms.insert(put.location.clone(), now_ms);
+                end.newest_put = Some(put.location.clone());
             }
             let word = if result.is_ok() { "done" } else { "refused" };
             trace.note(

@@ -3,6 +3,7 @@
 use crate::pipeline::simulation::instance::Phase;
 use crate::pipeline::simulation::world::World;
 use crate::testing::distant_store::Weather;
+use crate::trial::{self, Bug};
 
 /// Instances at most.
 const INSTANCES_MAX: usize = 3;
@@ -40,6 +41,11 @@ impl World {
         if self.now() >= self.produce_at_ms {
             self.produce();
         }
+        // It takes a night between a file and its commit, and few seeds have one there.
+        let is_steered = trial::has(Bug::AgedFiles) && self.may_have_a_night();
+        if is_steered && self.end.has_staged_file() {
+            self.night();
+        }
         if self.now() < self.happens_at_ms {
             return Ok(());
         }
@@ -74,7 +80,7 @@ impl World {
                 self.instances[index].surroundings.clock.jump(off_ms);
                 self.count("clock jumps");
             }
-            94..=95 if self.night_until_ms == 0 && !self.maintainers.is_empty() => self.night(),
+            94..=95 if self.may_have_a_night() => self.night(),
             92..=95 => {
                 let is_away = self.random.per_mille(500);
                 self.broker.set_away(is_away);

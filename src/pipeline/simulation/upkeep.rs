@@ -184,6 +184,11 @@ impl World {
         }
     }
 
+    /// Whether there was none yet, and somebody is awake in it.
+    pub(super) fn may_have_a_night(&self) -> bool {
+        self.night_until_ms == 0 && !self.maintainers.is_empty()
+    }
+
     /// Everybody sleeps for hours but for the maintainers: what was about to be committed ages.
     pub(super) fn night(&mut self) {
         let hours = self.random.within(2..=4);
