@@ -300,6 +300,7 @@ mod tests {
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
     use super::*;
+    use crate::model::lineage::UNKNOWN_LEADER_EPOCH;
 
     #[test]
     fn the_text_of_a_truncation_names_what_was_asked_and_where_it_ends() {
@@ -390,6 +391,9 @@ mod tests {
         assert_eq!(mock.parts_at(first, 3, 5), Some(3));
         // No leader epoch so low: nothing of it is there.
         assert_eq!(mock.parts_at(second + 5, 5, 5), Some(0));
+        // No leader epoch is known: all that is asked is whether there is a record.
+        assert_eq!(mock.parts_at(UNKNOWN_LEADER_EPOCH, 2, 4), Some(2));
+        assert_eq!(mock.parts_at(UNKNOWN_LEADER_EPOCH, 5, 9), None);
         // The same question again, after all of these, has the same answer.
         assert_eq!(mock.parts_at(second, 5, 5), None);
     }
