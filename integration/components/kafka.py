@@ -45,6 +45,7 @@ rootLogger.level=warn
 rootLogger.appenderRef.o.ref=O
 appender.o.type=Console
 appender.o.name=O
+appender.o.target=SYSTEM_ERR
 appender.o.layout.type=PatternLayout
 appender.o.layout.pattern=%d %p %c %m%n
 """
@@ -156,7 +157,7 @@ class Topics:
         classpath = f"{cache_folder() / 'audit'}{os.pathsep}{self.classpath}"
         argv = [*java_tool(self.folder), "-Xmx384m", "-cp", classpath, "Dump", self.bootstrap, *topics]
         with target.open("wb") as out:
-            # log4j writes to stdout as well, so its level must stay above what a consumer says.
+            # Only the dump goes to stdout: what a consumer says of a broker that comes back goes to stderr, as log4j2.properties has it.
             ended = subprocess.run(argv, stdout=out, stderr=subprocess.PIPE, timeout=600)
         if ended.returncode != 0:
             raise RuntimeError(f"the dump of {topics} failed: {ended.stderr.decode(errors='replace')[-2000:]}")
