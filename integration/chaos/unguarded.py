@@ -59,9 +59,10 @@ def copy(to: Path) -> None:
     to.mkdir(parents=True)
     # With .cargo, whose flags decide whether what is built already can be used.
     for name in (".cargo", "src", "integration", "config", "docs"):
-        shutil.copytree(ROOT / name, to / name)
+        # With a new time each: Cargo goes by it, and would take the last run's build, without a guard, for this one's.
+        shutil.copytree(ROOT / name, to / name, copy_function=shutil.copyfile)
     for name in ("Cargo.toml", "Cargo.lock", "clippy.toml", "rustfmt.toml", "README.md"):
-        shutil.copy(ROOT / name, to / name)
+        shutil.copyfile(ROOT / name, to / name)
 
 
 def tests(source: Path, name: str) -> subprocess.CompletedProcess:
