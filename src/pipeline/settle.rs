@@ -488,11 +488,14 @@ fn mend_of_hole(cause: &Cause, claims: &BTreeMap<TopicPartition, Claim>) -> Resu
             topic_partition: topic_partition.clone(),
             committed: *committed,
             start: *end,
-            // Up to where they part, the log is the one that was read.
-            tail: claims.get(topic_partition).map(|claim| Tail {
-                end: *end,
-                ..claim.tail
-            }),
+            // Up to where they part, the log is the one that was read; below 0 there is nothing that could be claimed.
+            tail: claims
+                .get(topic_partition)
+                .filter(|_| *end > 0)
+                .map(|claim| Tail {
+                    end: *end,
+                    ..claim.tail
+                }),
         }),
         Cause::Recreated { .. } | Cause::OtherCluster { .. } => Err(Round::Again),
     }
