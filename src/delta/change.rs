@@ -330,18 +330,11 @@ fn tail_txns(
     step: &Step,
 ) -> Vec<Txn> {
     match step.lineage.last() {
-        None if step.counts.polled() > 0 => Vec::new(),
-        // Offsets without a record bring no leader epoch. Where no record was read before either, it is claimed that there was none from here on.
-        None => {
-            let [epoch, _] = tail_app_ids(topic_partition, incarnation);
-            let is_first = !base.txns.contains_key(&epoch);
-            let tail = is_first.then_some(Tail {
-                leader_epoch: UNKNOWN_LEADER_EPOCH,
-                end: step.span.start(),
-            });
-            let txns = tail.map(|tail| txns_of_tail(topic_partition, incarnation, tail));
-            txns.unwrap_or_default()
+        None if step.counts.polled() > 0 || has_tail(base, topic_partition, incarnation) => {
+            Vec::new()
         }
+        // Offsets without a record bring no leader epoch. Where no record was read before either, it is claimed that there was none from here on.
+        None => unknown_txns(topic_partition, incarnation, step.span.start()),
         Some(Last::Told(tail)) => txns_of_tail(topic_partition, incarnation, tail),
         Some(Last::Untold) => forget_tail(base, topic_partition, incarnation, step.span.end()),
     }
@@ -354,16 +347,25 @@ pub(crate) fn forget_tail(
     incarnation: Incarnation,
     at: i64,
 ) -> Vec<Txn> {
-    let [epoch, _] = tail_app_ids(topic_partition, incarnation);
-    if base.txns.contains_key(&epoch) {
-        let tail = Tail {
-            leader_epoch: UNKNOWN_LEADER_EPOCH,
-            end: at,
-        };
-        txns_of_tail(topic_partition, incarnation, tail)
+    if has_tail(base, topic_partition, incarnation) {
+        unknown_txns(topic_partition, incarnation, at)
     } else {
         Vec::new()
     }
+}
+
+fn has_tail(base: &State, topic_partition: &TopicPartition, incarnation: Incarnation) -> bool {
+    let [epoch, _] = tail_app_ids(topic_partition, incarnation);
+    base.txns.contains_key(&epoch)
+}
+
+/// Says that nothing is known of what lies before `end`.
+fn unknown_txns(topic_partition: &TopicPartition, incarnation: Incarnation, end: i64) -> Vec<Txn> {
+    let tail = Tail {
+        leader_epoch: UNKNOWN_LEADER_EPOCH,
+        end,
+    };
+    txns_of_tail(topic_partition, incarnation, tail)
 }
 
 /// Says what the last record was.

@@ -169,18 +169,12 @@ impl Lookup {
         &self,
         all: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Watermarks>, Error> {
-        let low = self.offsets_at(all, Offset::Beginning)?;
-        let high = self.offsets_at(all, Offset::End)?;
-        let mut marks = BTreeMap::new();
-        for it in all {
-            let (Some(low), Some(high)) = (low.get(it), high.get(it)) else {
-                let reason = "its leader does not tell its offsets".to_owned();
-                return Err(self.unreachable(asking_for_offsets(std::slice::from_ref(it)), reason));
-            };
-            let (low, high) = (*low, *high);
-            marks.insert(it.clone(), Watermarks { low, high });
-        }
-        Ok(marks)
+        let low = self.offset_of_each(all, Offset::Beginning)?;
+        let high = self.offset_of_each(all, Offset::End)?;
+        let both = low.into_iter().zip(high.into_values());
+        Ok(both
+            .map(|((it, low), high)| (it, Watermarks { low, high }))
+            .collect())
     }
 
     /// The topic partitions whose logs do not hold what was read of them, each with the offset where its log parts from that. A broker without leader epochs names none.
@@ -204,23 +198,31 @@ impl Lookup {
         start: StartAt,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
         let mut offsets = match start {
-            StartAt::Earliest | StartAt::Latest => BTreeMap::new(),
+            StartAt::Earliest => return self.offset_of_each(all, Offset::Beginning),
+            StartAt::Latest => return self.offset_of_each(all, Offset::End),
             StartAt::Timestamp(ms) => self.offsets_at(all, Offset::Offset(ms))?,
         };
         // Behind the last record there is no offset for a time.
-        let left: Vec<TopicPartition> = all
-            .iter()
-            .filter(|it| !offsets.contains_key(it))
-            .cloned()
-            .collect();
-        for (it, marks) in self.watermarks(&left)? {
-            let offset = match start {
-                StartAt::Earliest => marks.low,
-                StartAt::Latest | StartAt::Timestamp(_) => marks.high,
-            };
-            offsets.insert(it, offset);
-        }
+        let is_left = |it: &&TopicPartition| !offsets.contains_key(it);
+        let left: Vec<TopicPartition> = all.iter().filter(is_left).cloned().collect();
+        offsets.extend(self.offset_of_each(&left, Offset::End)?);
         Ok(offsets)
+    }
+
+    /// The offset of each log's beginning or end; none is missing from the answer.
+    fn offset_of_each(
+        &self,
+        all: &[TopicPartition],
+        at: Offset,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let offsets = self.offsets_at(all, at)?;
+        match all.iter().find(|it| !offsets.contains_key(it)) {
+            None => Ok(offsets),
+            Some(it) => Err(self.unreachable(
+                asking_for_offsets(std::slice::from_ref(it)),
+                "its leader does not tell its offsets".to_owned(),
+            )),
+        }
     }
 
     /// The offset of each log's beginning, end, or first record at or after a time; those without one are left out.
