@@ -51,10 +51,11 @@ class Table:
         pq.write_table(pa.table(rows), self.folder / name)
         return {"add": {"path": name, "size": (self.folder / name).stat().st_size, "dataChange": True, "partitionValues": {}, "stats": json.dumps({"numRecords": len(offsets)})}}
 
-    def append(self, adds, start, end, rows, txn=None):
+    def append(self, adds, start, end, rows, txn=None, tail=None):
         span = {"topic": "t", "incarnation": 0, "partition": 0, "start": start, "end": end, "rows": rows, "rejects": 0, "skipped": 0, "lost": 0}
         info = {"commitInfo": {"operation": "STREAMING UPDATE", "lakeward": {"spans": [span]}}}
-        self.commit([info, *adds, {"txn": {"appId": APP, "version": end if txn is None else txn}}])
+        tails = zip(("leader_epoch", "leader_epoch_end"), tail or (), strict=False)
+        self.commit([info, *adds, {"txn": {"appId": APP, "version": end if txn is None else txn}}, *({"txn": {"appId": f"{APP}/{name}", "version": value}} for name, value in tails)])
 
     def write_dump(self, end, gaps=()):
         lines = [f"# t\t0\t0\t{end}"]
@@ -128,6 +129,16 @@ def test_a_txn_beside_its_span_is_reported(table):
     table.append([table.file("a", [0, 1])], 0, 2, 2, txn=3)
     table.write_dump(2)
     assert any("stands beside txn 3" in finding for finding in table.judge().findings)
+
+
+def test_offsets_without_a_record_say_that_there_was_none_from_their_start_on_and_nothing_else_may(table):
+    table.append([], 0, 2, 0, tail=(-1, 0))
+    table.append([table.file("a", [2, 3])], 2, 4, 2, tail=(5, 4))
+    table.write_dump(4, gaps=[0, 1])
+    assert table.judge().findings == []
+    table.append([], 4, 6, 0, tail=(5, 4))
+    table.write_dump(6, gaps=[0, 1, 4, 5])
+    assert any("has its last record before 4" in finding for finding in table.judge().findings)
 
 
 def test_a_table_behind_the_last_stable_offset_is_reported(table):
