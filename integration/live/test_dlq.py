@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import tempfile
@@ -11,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from components.registry import confluent_prefix
+
 from .readers import READERS, batches
 from .sink import Running, Sink, binary, json_table
+from .test_formats import post
 from .test_bad_input import DDL, JSON_GARBAGE, among_neighbours, good
 
 COLUMNS = ["_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_key", "_kafka_value", "schema_id", "error_code", "error_path", "error_message", "failed_at"]
+CORPUS = Path(__file__).parents[2] / "src" / "decode" / "tests" / "bad_records"
+JSON_GOOD = b'{"id": 7, "tags": {"a": 1}}'
 PATIENT = {"percent": 100, "window": "1m", "min_records": 1_000_000}
 
 
@@ -90,6 +96,47 @@ def test_bad_records_land_in_their_own_table_with_coordinates_code_and_path(kafk
     assert offsets(dlq) == sorted(bad)
 
 
+def corpus(form: str) -> tuple[list[tuple[bytes, str, str | None]], bytes]:
+    """The bad records of the decoders' tests in a format, each with its code and path, and a good one."""
+    lines = CORPUS.with_suffix(".txt").read_text().splitlines()
+    fields = dict(field.split("=") for line in lines if line.startswith("# good avro: ") for field in line.removeprefix("# good avro: ").split())
+
+    def payload(text: str) -> bytes:
+        if form == "json":
+            # An escape of the table, unless it is one of the record itself.
+            return re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), text.encode())
+        name, _, value = text.partition("=") if form == "avro" else ("raw", "", text)
+        return bytes.fromhex(value if name == "raw" else "".join({**fields, name: value}.values()))
+
+    found = (line.split(" | ") for line in lines if line.startswith(f"{form} | "))
+    good = {"json": JSON_GOOD, "avro": bytes.fromhex("".join(fields.values())), "protobuf": b""}
+    return [(payload(text), code, None if path == "-" else path) for _, _, text, code, path in found], good[form]
+
+
+@pytest.mark.parametrize("form", ["json", "avro", "protobuf"])
+def test_every_record_of_the_corpus_is_rejected_with_code_and_path_and_costs_no_neighbour(kafka, registry, folder, topic, form):
+    records, good_one = corpus(form)
+    prefix, settings = b"", {"errors": {"suspend_above": PATIENT}, "target_lag": "1s"}
+    if form == "json":
+        table = {**json_table("events", topic, CORPUS.with_suffix(".ddl").read_text()), **settings}
+    else:
+        schema = CORPUS.with_suffix(".avsc" if form == "avro" else ".proto").read_text()
+        prefix = confluent_prefix(post(registry, f"{topic}-value", form.upper(), schema)) + (b"\x00" if form == "protobuf" else b"")
+        table = {"name": "events", "topics": [topic], "value": {"format": form}, **settings}
+    payloads, bad = among_neighbours([payload for payload, _, _ in records], lambda _: good_one)
+    kafka.create_topic(topic, 1)
+    kafka.produce(topic, payloads, 1, prefix)
+    sink = Sink(folder, kafka.bootstrap, table, registry=registry.url)
+    sink.until_caught_up(seconds_max=90).expect(0)
+    expect_exact(sink, set(range(len(payloads))) - bad, bad)
+    found = {row["_kafka_offset"]: (bytes(row["_kafka_value"]), row["error_code"], row["error_path"] or None) for row in rows(sink.table("events__dlq"), COLUMNS)}
+    expected = {offset: (prefix + payload, code, path) for offset, (payload, code, path) in zip(sorted(bad), records, strict=True)}
+    assert found == expected, {offset: (found.get(offset), expected[offset]) for offset in expected if found.get(offset) != expected[offset]}
+    for reader in READERS:
+        assert offsets(sink.table("events__dlq"), reader) == sorted(bad), reader
+    print(f"\n[dlq] {len(records)} bad {form} records, {len(set(code for _, code, _ in records))} codes", flush=True)
+
+
 def test_without_raw_only_coordinates_and_errors_are_kept_and_replay_says_so(kafka, folder, topic):
     kafka.create_topic(topic, 1)
     kafka.produce(topic, [*good(5), b"secret-and-bad", *good(5, 6)], 1)
@@ -145,10 +192,12 @@ def test_dlq_1_kill_9_between_the_main_commit_and_publishing_leaves_both_tables_
         if settings != "same":
             sink.document["tables"][0]["errors"]["table"] = "elsewhere"
             sink.document["tables"][0]["value"]["unknown_fields"] = "ignore"
+            sink.document["tables"][0]["value"]["schema"]["ddl"] += ", more string"
             sink.write()
+            kafka.produce(topic, [b'{"n": 8, "text": "x", "more": "y"}'], 1)
         sink.until_caught_up(seconds_max=60, wrapper=nobody, program=program).expect(0)
         assert offsets(sink.table("events__dlq")) == [3, 4]
-        assert offsets(sink.table("events")) == [0, 1, 2, 5, 6, 7]
+        assert offsets(sink.table("events")) == [0, 1, 2, 5, 6, 7] + ([] if settings == "same" else [8])
         assert not sink.table("elsewhere").exists()
     finally:
         shutil.rmtree(folder)

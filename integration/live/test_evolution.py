@@ -212,15 +212,19 @@ def test_what_does_not_fit_is_rejected_stops_the_table_or_gets_a_column(kafka, r
 
 @contextlib.contextmanager
 def front(target: str):
-    """Stands before a registry; while `away` is set it answers 503 to all that concerns schemas by id."""
+    """Stands before a registry; while `away` is set it gives that status, body and delay in seconds to all that concerns schemas by id."""
 
     class Forward(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             if server.away and "/schemas/ids/" in self.path:
+                status, body, delay = server.away
+                time.sleep(delay)
                 server.refused += 1
-                self.send_response(503)
-                self.send_header("content-length", "0")
-                self.end_headers()
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self.send_response(status)
+                    self.send_header("content-length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
                 return
             answer = requests.get(target + self.path, timeout=10)
             self.send_response(answer.status_code)
@@ -232,7 +236,7 @@ def front(target: str):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forward)
-    server.away, server.refused = False, 0
+    server.away, server.refused = None, 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
@@ -241,7 +245,18 @@ def front(target: str):
         server.server_close()
 
 
-def test_env_1_an_outage_of_the_registry_in_the_middle_of_an_evolution_stalls_and_loses_nothing(kafka, registry, folder, topic):
+# A request may take 10 s. A 404 counts only in the registry's own words.
+OUTAGES = {
+    "503": (503, b"", 0),
+    "429": (429, b"slow down", 0),
+    "404 of something else": (404, b"<html>no such page</html>", 0),
+    "garbage": (200, b"<html>maintenance</html>", 0),
+    "slow": (200, b"{}", 11),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_env_1_an_outage_of_the_registry_in_the_middle_of_an_evolution_stalls_and_loses_nothing(kafka, registry, folder, topic, outage):
     subject = f"{topic}-value"
     first = post(registry, subject, "AVRO", json.dumps(ORDER_1))
     free(registry, subject)
@@ -253,16 +268,16 @@ def test_env_1_an_outage_of_the_registry_in_the_middle_of_an_evolution_stalls_an
         with sink.start() as running:
             sink.wait_until(running, lambda: len(read_log(sink.table("orders")).commits) > 1)
             second = post(registry, subject, "AVRO", json.dumps(ORDER_2))
-            server.away = True
+            server.away = OUTAGES[outage]
             for version, schema_id in ((1, first), (2, second), (1, first)):
                 part = [avro_order(version, index) for index in range(len(orders), len(orders) + 20)]
                 kafka.produce(topic, [payload for payload, _ in part], 1, confluent_prefix(schema_id))
                 orders += part
-            sink.wait_until(running, lambda: server.refused >= 3)
+            sink.wait_until(running, lambda: server.refused >= (2 if outage == "slow" else 3))
             time.sleep(3)
             reached = max(span["end"] for commit in read_log(sink.table("orders")).commits for span in commit.spans)
             assert reached == 70, f"it went on to {reached} without the schema (ENV-1)"
-            server.away = False
+            server.away = None
             sink.wait_until(running, lambda: max(span["end"] for commit in read_log(sink.table("orders")).commits for span in commit.spans) == len(orders))
             running.drain().expect(0)
     columns = ["id", "name", "items", "note"]

@@ -37,19 +37,7 @@ fn check_bad(decoder: &mut Decoder, value: &[u8], code: &str, path: &str) {
     assert_eq!((reject.offset, decoder.take().unwrap().num_rows()), (11, 2));
 }
 
-pub(super) const SHAPES: &str = r#"syntax = "proto3"; package shop;
-import "google/protobuf/timestamp.proto"; import "google/protobuf/duration.proto"; import "google/protobuf/wrappers.proto";
-import "google/protobuf/struct.proto"; import "google/protobuf/any.proto"; import "google/protobuf/empty.proto";
-message Order {
-  int64 id = 1; optional int64 maybe = 2; repeated int32 many = 3; repeated string words = 4 ; map<string, Item> items = 5;
-  oneof choice { string text = 6; Item item = 7; uint64 big = 8; }
-  Kind kind = 9; google.protobuf.Timestamp at = 10; google.protobuf.Duration took = 11; google.protobuf.Int64Value wrapped = 12;
-  google.protobuf.Struct open = 13; google.protobuf.Any any = 14; google.protobuf.Empty empty = 15; Node node = 16; fixed64 raw = 1000;
-  map<uint64, bool> flags = 17; uint32 small = 18;
-  enum Kind { NONE = 0; ONE = 1; }
-  message Item { string sku = 1; Sub sub = 2; message Sub { int32 a = 1; int32 b = 2; repeated int32 c = 3; } }
-}
-message Node { string name = 1; repeated Node next = 2; }"#;
+pub(super) const SHAPES: &str = include_str!("bad_records.proto");
 
 pub(super) fn order() -> Decoder {
     decoder_of(SHAPES, "shop.Order")
