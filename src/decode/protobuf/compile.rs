@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use arrow::datatypes::{DataType, Fields};
 use protox::prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
+use super::quick::Quick;
 use super::wire::{DELIMITED, FIXED32, FIXED64, GROUP, VARINT};
 use crate::decode::avro::compile::Refused;
 use crate::decode::builder::map_value;
@@ -51,6 +52,8 @@ pub(crate) struct Field {
     /// The place of its oneof, where it is in one.
     pub(crate) oneof: Option<usize>,
     pub(crate) shape: Shape,
+    /// How it is read where it comes as most do.
+    pub(crate) quick: Option<Quick>,
 }
 
 /// How often a field comes, and what it is when it does not.
@@ -380,6 +383,7 @@ impl<'a, 'g> Compiler<'a, 'g> {
                     column: 0,
                     oneof: None,
                     shape,
+                    quick: None,
                 });
                 continue;
             }
@@ -405,6 +409,7 @@ impl<'a, 'g> Compiler<'a, 'g> {
                 // Without a column the shape leaves any as it is.
                 column: place.unwrap_or(0),
                 oneof,
+                quick: Quick::of(member.number(), &shape, oneof.is_some()),
                 shape,
             });
             if let Some(absent) = place.and_then(|place| is_absent.get_mut(place)) {

@@ -2,6 +2,7 @@
 //! compilation of `.proto` text in process; does not fetch schemas.
 
 pub(crate) mod compile;
+mod quick;
 pub(crate) mod run;
 mod schema;
 mod text;

@@ -23,7 +23,7 @@ const MERGED_BYTES: usize = 1 << 16;
 const SECOND_MICROS: i64 = 1_000_000;
 
 /// What a record's reading carries along.
-struct Run {
+pub(super) struct Run {
     cells_left: u64,
     merged_bytes_left: usize,
 }
@@ -44,7 +44,7 @@ pub(crate) fn run(plan: &Plan, bytes: &[u8], columns: &mut [Column], row: usize)
 
 impl Run {
     /// Reads a message into sibling columns that hold `row` values.
-    fn message(
+    pub(super) fn message(
         &mut self,
         message: &Message,
         bytes: &[u8],
@@ -55,8 +55,15 @@ impl Run {
         let (mut next, mut merges) = (0, Vec::<usize>::new());
         let mut filled = Filled::none_of(columns, row);
         while !wire.is_empty() {
-            let tag = wire.tag()?;
             let expected = message.fields.get(next);
+            if let Some(field) = expected
+                && let Some(column) = columns.get_mut(field.column)
+                && self.in_turn(field, &mut wire, column, &mut filled)?
+            {
+                next += 1;
+                continue;
+            }
+            let tag = wire.tag()?;
             let place = match expected.filter(|field| field.number == tag.number) {
                 Some(_) => Some(next),
                 None => message.find(tag.number),
@@ -230,7 +237,7 @@ impl Run {
         }
     }
 
-    fn spend(&mut self, cells: u64) -> Outcome {
+    pub(super) fn spend(&mut self, cells: u64) -> Outcome {
         match self.cells_left.checked_sub(cells) {
             Some(left) => {
                 self.cells_left = left;
@@ -405,6 +412,22 @@ impl Run {
         }
     }
 
+    /// A plain value for a column that is wider than its own type.
+    #[inline(never)]
+    pub(super) fn wider(
+        &mut self,
+        step: &Step,
+        wire: &mut Wire<'_>,
+        column: &mut Column,
+    ) -> Outcome {
+        let tag = wire::Tag {
+            number: 0,
+            kind: step.packed_wire(),
+        };
+        let value = wire.field(tag)?;
+        self.rare_value(step, value, column)
+    }
+
     #[inline(never)]
     fn rare_value(&mut self, step: &Step, value: wire::Field<'_>, column: &mut Column) -> Outcome {
         let bytes = match (step, value) {
@@ -447,7 +470,7 @@ impl Field {
     }
 
     /// The step of a field that comes once.
-    fn step(&self) -> Option<&Step> {
+    pub(super) fn step(&self) -> Option<&Step> {
         match &self.shape {
             Shape::Optional(step) | Shape::Implicit(step) | Shape::Required(step) => Some(step),
             Shape::Repeated(..)
@@ -575,7 +598,7 @@ fn scalar(kind: Scalar, value: wire::Field<'_>, column: &mut Column) -> Outcome 
 /// A whole number of up to 64 bits with a sign.
 fn integer(kind: Scalar, value: wire::Field<'_>) -> Outcome<i64> {
     let (value, bits) = match (kind, value) {
-        (Scalar::Int32, wire::Field::Varint(value)) => (value.cast_signed(), 32),
+        (Scalar::Int32, wire::Field::Varint(value)) => (i64::from(int32(value)?), 32),
         (Scalar::Sint32, wire::Field::Varint(value)) => (varint::unzigzag(value), 32),
         (Scalar::Sfixed32, wire::Field::Fixed32(value)) => (i64::from(value.cast_signed()), 64),
         (Scalar::Fixed32, wire::Field::Fixed32(value)) => (i64::from(value), 64),
@@ -592,6 +615,13 @@ fn integer(kind: Scalar, value: wire::Field<'_>) -> Outcome<i64> {
         return Err(out_of_range(&value.to_string(), "a number of 32 bits"));
     }
     Ok(value)
+}
+
+/// A number of 32 bits with a sign.
+#[inline(always)]
+pub(super) fn int32(value: u64) -> Outcome<i32> {
+    let value = value.cast_signed();
+    i32::try_from(value).map_err(|_| out_of_range(&value.to_string(), "a number of 32 bits"))
 }
 
 /// Appends a whole number to a column of whole numbers, if it fits.
@@ -682,7 +712,7 @@ fn seconds_and_nanos(bytes: &[u8]) -> Outcome<(i64, i64)> {
     Ok((seconds, nanos))
 }
 
-fn timestamp(bytes: &[u8]) -> Outcome<i64> {
+pub(super) fn timestamp(bytes: &[u8]) -> Outcome<i64> {
     let (seconds, nanos) = seconds_and_nanos(bytes)?;
     let bad = || {
         let message = format!(
@@ -725,7 +755,7 @@ fn out_of_range(value: &str, what: &str) -> Box<Fault> {
 
 /// Steps and columns are compiled from the same target, so this is a bug of ours; it rejects the record rather than the process.
 #[cold]
-fn uneven() -> Box<Fault> {
+pub(super) fn uneven() -> Box<Fault> {
     Fault::new(
         Code::TypeMismatch,
         "the compiled steps do not fit the columns (a bug of Lakeward)",

@@ -51,6 +51,18 @@ impl<'a> Wire<'a> {
         self.rest.is_empty()
     }
 
+    /// The next two bytes, the first one lowest; no field is shorter.
+    #[inline(always)]
+    pub(super) fn peek(&self) -> Option<u16> {
+        self.rest.first_chunk().copied().map(u16::from_le_bytes)
+    }
+
+    /// Passes over bytes that were peeked at.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or(&[]);
+    }
+
     /// A number of up to ten bytes.
     #[inline(always)]
     pub(super) fn varint(&mut self) -> Outcome<u64> {
