@@ -1,5 +1,6 @@
 //! Owns measuring the stages alone, on records of a real topic: consuming, decoding, encoding, in CPU time of the process, with the sink's own parts and the config that
-//! it runs with. Then decoding and encoding on one thread and on two. Prints one JSON line. Does not measure the sink as a whole, and no store.
+//! it runs with; decoding also where one record in a hundred is bad, and beside the library at hand (`libraries`). Then decoding and encoding on one thread and on two. Prints one
+//! JSON line. Does not measure the sink as a whole, and no store.
 //!
 //! `stages CONFIG RECORDS`: the config's first table, at most RECORDS records in memory.
 
@@ -9,6 +10,8 @@
     clippy::cast_precision_loss,
     reason = "a bench that cannot measure should stop at once, and speaks to standard output"
 )]
+
+mod libraries;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,18 +23,26 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use lakeward::buffer::budget::{Budget, Shape};
 use lakeward::clock::Clock;
-use lakeward::config::settings::Table;
+use lakeward::config::settings::{ErrorMode, Table};
 use lakeward::config::{self, Config};
 use lakeward::decode::{self, Decoder, Registry, Resolved, Setup};
 use lakeward::model::offset::TopicPartition;
+use lakeward::model::record::Records;
 use lakeward::source::{Event, Fetch, Group, LaneQueue, Lookup, Shares};
 use lakeward::writer::{Encoder, Layout};
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+
+use crate::libraries::Library;
 
 /// As the sink: rows of a batch.
 const BATCH_ROWS: usize = 65_536;
 /// Rows of a file, so that a file's end is paid for as in the sink.
 const FILE_ROWS: u64 = 1_000_000;
+/// One record in so many is bad where isolation is measured.
+const BAD_EACH: usize = 100;
+/// How often a stage is measured.
+const TURNS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// As in the sink.
@@ -52,24 +63,63 @@ fn main() {
     let fetches = bench.collect(records_max);
     let records: usize = fetches.iter().map(|fetch| fetch.records.len()).sum();
     let batches = bench.decode(&fetches);
-    let decode_seconds = cpu_seconds(|| bench.decode_each(&fetches, drop));
-    let encode_seconds = cpu_seconds(|| bench.encode(&batches));
+    let decode = micros_of(records, || _ = bench.decode_each(&fetches, drop));
+    let encode = micros_of(records, || bench.encode(&batches));
     drop(batches);
     let (alone, both) = (
         bench.wall_seconds(1, &fetches),
         bench.wall_seconds(2, &fetches),
     );
-    let micros = |seconds: f64, records: usize| (seconds / records as f64 * 1e9).round() / 1e3;
     let consume = micros(consume_seconds, consumed);
-    let (decode, encode) = (
-        micros(decode_seconds, records),
-        micros(encode_seconds, records),
-    );
-    println!(
-        "{{\"records\":{records},\"consume_us\":{consume},\"decode_us\":{decode},\"encode_us\":{encode},\"sum_us\":{:.3},\"two_lanes_speed_up\":{:.2}}}",
-        consume + decode + encode,
-        2.0 * alone / both
-    );
+    let mut line = json!({
+        "records": records,
+        "consume_us": consume,
+        "decode_us": decode,
+        "encode_us": encode,
+        "sum_us": ((consume + decode + encode) * 1e3).round() / 1e3,
+        "two_lanes_speed_up": (200.0 * alone / both).round() / 100.0,
+    });
+    let isolation = bench.isolation(fetches);
+    if let Some(line) = line.as_object_mut() {
+        line.extend(isolation);
+    }
+    println!("{line}");
+}
+
+/// Microseconds of CPU a record that `work` takes: the median of a few turns.
+fn micros_of(records: usize, mut work: impl FnMut()) -> f64 {
+    let mut seconds: Vec<f64> = (0..TURNS).map(|_| cpu_seconds(&mut work)).collect();
+    seconds.sort_unstable_by(f64::total_cmp);
+    micros(seconds.get(TURNS / 2).copied().expect("a turn"), records)
+}
+
+fn micros(seconds: f64, records: usize) -> f64 {
+    (seconds / records as f64 * 1e9).round() / 1e3
+}
+
+fn payloads(fetches: &[Fetch]) -> Vec<&[u8]> {
+    let records = fetches.iter().flat_map(|fetch| fetch.records.iter_from(0));
+    records
+        .map(|record| record.value.expect("no tombstone"))
+        .collect()
+}
+
+/// The same fetch, one record in a hundred of it without its second half.
+fn with_bad_records(fetch: &Fetch) -> Fetch {
+    let mut records = Records::with_room(fetch.records.len(), fetch.records.payload_bytes());
+    for (place, record) in fetch.records.iter_from(0).enumerate() {
+        let value = record.value.map(|value| match place % BAD_EACH {
+            0 => value.split_at(value.len() / 2).0,
+            _ => value,
+        });
+        records.push(record.at, record.key, value, record.headers());
+    }
+    Fetch {
+        topic_partition: fetch.topic_partition.clone(),
+        records,
+        end: fetch.end,
+        error: None,
+    }
 }
 
 /// One table of the config, with what its lanes would work from.
@@ -82,8 +132,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(config: Config) -> Bench {
+    fn new(mut config: Config) -> Bench {
         let clock = Clock::machine();
+        // A bad record is to cost itself alone, and not to stop the table.
+        for table in &mut config.tables {
+            table.errors.mode = ErrorMode::Skip;
+        }
         let table = config.tables.first().expect("the config has a table");
         let registry = config.schema_registry.as_ref().map(|settings| {
             Arc::new(Registry::connect(settings, clock.clone()).expect("a registry"))
@@ -163,20 +217,21 @@ impl Bench {
 
     fn decode(&self, fetches: &[Fetch]) -> Vec<RecordBatch> {
         let mut batches = Vec::new();
-        self.decode_each(fetches, |batch| batches.push(batch));
+        let rejects = self.decode_each(fetches, |batch| batches.push(batch));
+        assert_eq!(rejects, 0, "a record is bad");
         batches
     }
 
-    fn decode_each(&self, fetches: &[Fetch], mut take: impl FnMut(RecordBatch)) {
+    /// Decodes all, and says how many were bad.
+    fn decode_each(&self, fetches: &[Fetch], mut take: impl FnMut(RecordBatch)) -> usize {
         let mut decoder = self.decoder();
+        let mut rejects = 0;
         for fetch in fetches {
             let mut from = 0;
             while from < fetch.records.len() {
                 let appended = decoder.append(&fetch.topic_partition, &fetch.records, from);
-                assert!(
-                    appended.rejects.is_empty() && appended.stalled.is_none(),
-                    "{appended:?}"
-                );
+                assert!(appended.stalled.is_none(), "{appended:?}");
+                rejects += appended.rejects.len();
                 from = appended.taken;
                 if decoder.rows() >= BATCH_ROWS || from < fetch.records.len() {
                     take(decoder.take().expect("a batch"));
@@ -186,6 +241,7 @@ impl Bench {
         if decoder.rows() > 0 {
             take(decoder.take().expect("a batch"));
         }
+        rejects
     }
 
     fn encode(&self, batches: &[RecordBatch]) {
@@ -201,6 +257,42 @@ impl Bench {
         drop(encoder.finish().expect("a file"));
     }
 
+    /// Decoding where one record in a hundred is bad, and what the library at hand takes for the same records, without and with isolation of bad ones.
+    fn isolation(&self, fetches: Vec<Fetch>) -> BTreeMap<String, Value> {
+        let records = fetches.iter().map(|fetch| fetch.records.len()).sum();
+        let registry = self.config.schema_registry.as_ref().map(|it| &it.url);
+        let library = Library::of(&self.table().value, &self.columns, registry);
+        let mut found = BTreeMap::new();
+        if let Some(library) = &library {
+            let payloads = payloads(&fetches);
+            let micros = micros_of(records, || library.decode(&payloads));
+            found.insert("library".to_owned(), json!(library.name()));
+            found.insert("library_us".to_owned(), json!(micros));
+            let mut rejects = None;
+            let micros = micros_of(records, || rejects = library.decode_isolating(&payloads));
+            if rejects.is_some() {
+                found.insert("library_isolating_us".to_owned(), json!(micros));
+            }
+        }
+        let broken: Vec<Fetch> = fetches.iter().map(with_bad_records).collect();
+        drop(fetches);
+        let mut rejects = 0;
+        let micros = micros_of(records, || rejects = self.decode_each(&broken, drop));
+        assert!(rejects > 0, "no record is bad");
+        found.insert("decode_bad_us".to_owned(), json!(micros));
+        if let Some(library) = &library {
+            let (payloads, mut of_library) = (payloads(&broken), None);
+            let micros = micros_of(records, || {
+                of_library = library.decode_isolating(&payloads);
+            });
+            if let Some(of_library) = of_library {
+                assert_eq!(of_library, rejects, "the library finds other records bad");
+                found.insert("library_bad_us".to_owned(), json!(micros));
+            }
+        }
+        found
+    }
+
     /// Decoding and encoding everything in each of so many threads.
     fn wall_seconds(&self, threads: usize, fetches: &[Fetch]) -> f64 {
         let started = self.clock.now();
@@ -209,7 +301,8 @@ impl Bench {
                 scope.spawn(|| {
                     let layout = self.layout();
                     let mut encoder = Encoder::new(layout);
-                    self.decode_each(fetches, |batch| encoder.write(&batch).expect("encodes"));
+                    let _rejects =
+                        self.decode_each(fetches, |batch| encoder.write(&batch).expect("encodes"));
                     drop(encoder.finish().expect("a file"));
                 });
             }
