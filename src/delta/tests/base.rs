@@ -92,6 +92,20 @@ async fn commit_2_nothing_is_put_below_a_checkpoint_after_a_clean_up() {
 }
 
 #[tokio::test]
+async fn commit_2_a_base_that_was_cleaned_up_and_comes_back_by_a_late_put_is_no_base() {
+    let lake = Lake::new();
+    let mut table = lake.create().await;
+    let base = lake.bytes(&entry(0)).await;
+    clean_up(&rival(&lake), &lake.clock, &lake.inner()).await;
+    // The same bytes: a put of the base whose answer came by another try, and which the store does now.
+    lake.write(&entry(0), base).await;
+    let outcome = table.commit(&append(&[(0, 0, 10)], "a"), "shop").await;
+    assert_eq!(outcome, CommitOutcome::Committed(10));
+    assert!(!lake.exists(1).await, "no reader looks below a checkpoint");
+    assert_eq!(lake.second_opinion().await.2, [Some(10), Some(9)]);
+}
+
+#[tokio::test]
 async fn commit_2_a_put_that_lands_below_a_checkpoint_is_not_reported_as_committed() {
     let lake = Lake::new();
     let mut table = lake.create().await;
