@@ -14,7 +14,7 @@ use crate::delta::open::TableStore;
 use crate::delta::replay;
 use crate::delta::sources::{Sources, app_id, parse_app_id, tail_app_ids};
 use crate::delta::state::{Shape, State};
-use crate::model::lineage::{Claim, Tail, UNKNOWN_LEADER_EPOCH};
+use crate::model::lineage::{Claim, Tail};
 use crate::model::offset::TopicPartition;
 
 pub use crate::delta::sources::TopicStart;
@@ -140,8 +140,7 @@ impl Table {
             end: *txns.get(&end)?,
         };
         let up_to = *txns.get(&app_id(topic_partition, incarnation))?;
-        let says_nothing = tail.leader_epoch == UNKNOWN_LEADER_EPOCH && tail.end >= up_to;
-        (!says_nothing).then_some(Claim { tail, up_to })
+        Some(Claim { tail, up_to }).filter(|claim| !claim.says_nothing())
     }
 
     /// Lets commits rest on the topic partitions that others have named since, and on the incarnations of these, now that their offsets are about to be read from here:

@@ -27,6 +27,25 @@ pub struct Claim {
     pub up_to: i64,
 }
 
+impl Claim {
+    /// Nothing is known of what lies before an offset, nor claimed of what lies behind it.
+    fn nothing_at(offset: i64) -> Claim {
+        let tail = Tail {
+            leader_epoch: UNKNOWN_LEADER_EPOCH,
+            end: offset,
+        };
+        Claim {
+            tail,
+            up_to: offset,
+        }
+    }
+
+    /// Whether every log holds it.
+    pub fn says_nothing(&self) -> bool {
+        self.tail.leader_epoch == UNKNOWN_LEADER_EPOCH && self.tail.end >= self.up_to
+    }
+}
+
 /// The leaders of records that were read one after the other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lineage {
@@ -119,14 +138,17 @@ impl Lineage {
         self.last
     }
 
-    /// What to hold against the log where another leader goes on, beginning with what was known before these records. Only there can the log be another one than it was.
-    pub fn handovers(&self, before: Option<Claim>) -> Vec<Claim> {
-        let differs = |it: &Claim| {
-            self.first
-                .and_then(|first| first.leader_epoch)
-                .is_some_and(|leader_epoch| leader_epoch != it.tail.leader_epoch)
-        };
-        let before = before.filter(differs);
+    /// What to hold against the log where another leader goes on, beginning with what was known before these records, which were read from `start` on. Only there can the log be
+    /// another one than it was.
+    pub fn handovers(&self, before: Option<Claim>, start: i64) -> Vec<Claim> {
+        let before = self.first.and_then(|first| {
+            let before = before.unwrap_or(Claim::nothing_at(start));
+            let differs = first.leader_epoch? != before.tail.leader_epoch;
+            // Nor was there a record between what was known and the first of these.
+            let up_to = before.up_to.max(first.offset);
+            let claim = Claim { up_to, ..before };
+            (differs && !claim.says_nothing()).then_some(claim)
+        });
         before
             .into_iter()
             .chain(self.changes.iter().copied())
@@ -213,23 +235,35 @@ mod tests {
         check(&between, (0, 3), &[], told(3, 6));
         check(&between, (0, 2), &[], Some(Last::Untold));
         let lineage = Lineage::of(&records(&between), 1, 2);
-        assert_eq!(lineage.handovers(Some(claim(2, 4, 4))), []);
+        assert_eq!(lineage.handovers(Some(claim(2, 4, 4)), 10), []);
     }
 
     #[test]
     fn only_where_the_leader_changes_must_the_log_be_asked() {
         let mut lineage = Lineage::of(&records(&[(10, Some(5))]), 0, 1);
-        assert_eq!(lineage.handovers(None), []);
-        assert_eq!(lineage.handovers(Some(claim(5, 10, 10))), []);
-        assert_eq!(lineage.handovers(Some(claim(4, 8, 10))), [claim(4, 8, 10)]);
+        assert_eq!(lineage.handovers(None, 10), []);
+        assert_eq!(lineage.handovers(Some(claim(5, 10, 10)), 10), []);
+        assert_eq!(
+            lineage.handovers(Some(claim(4, 8, 10)), 10),
+            [claim(4, 8, 10)]
+        );
+        assert_eq!(
+            lineage.handovers(None, 8),
+            [claim(UNKNOWN_LEADER_EPOCH, 8, 10)]
+        );
+        // Nothing was at 8 and 9, which is claimed too: the log may have lost what it was, and hold a record there.
+        assert_eq!(
+            lineage.handovers(Some(claim(4, 8, 8)), 10),
+            [claim(4, 8, 10)]
+        );
         lineage.follow(&Lineage::of(&records(&[(11, Some(5))]), 0, 1));
         lineage.follow(&Lineage::of(&records(&[(14, Some(6))]), 0, 1));
         assert_eq!(lineage.last(), told(6, 15));
         assert_eq!(
-            lineage.handovers(Some(claim(4, 8, 10))),
+            lineage.handovers(Some(claim(4, 8, 10)), 10),
             [claim(4, 8, 10), claim(5, 12, 14)]
         );
-        assert_eq!(Lineage::default().handovers(Some(claim(4, 8, 10))), []);
+        assert_eq!(Lineage::default().handovers(Some(claim(4, 8, 10)), 10), []);
     }
 
     #[test]

@@ -397,12 +397,15 @@ pub(super) async fn confirm_identities(
 }
 
 /// Whether the logs still hold what was read of them wherever the leader changed: the records behind may be another log's, since a position alone does not tell, and librdkafka
-/// asks only where it seeks or hears of the change while it fetches. Offsets without a record say nothing of their leader and are not asked about: they bring no row, and
-/// before the first row behind them, or the next epoch, the last record is. Waits while no leader tells (ENV-1); the error is why nothing of it may be committed.
+/// asks only where it seeks or hears of the change while it fetches. Offsets without a record say nothing of their leader and are not asked about alone: they bring no row, and
+/// with the first row behind them, or before the next epoch, the last record before them is, and that there is none up to that row. Waits while no leader tells (ENV-1); the error is why nothing of it may be committed.
 pub(super) async fn confirm_lineage(ctx: Confirming<'_>, advance: &Advance) -> Result<(), String> {
     let mut handovers: BTreeMap<TopicPartition, Vec<Claim>> = advance
         .steps()
-        .map(|(it, step)| (it.clone(), step.lineage.handovers(ctx.table.claim(it))))
+        .map(|(it, step)| {
+            let (before, start) = (ctx.table.claim(it), step.span.start());
+            (it.clone(), step.lineage.handovers(before, start))
+        })
         .collect();
     let mut attempt = 0;
     while ctx.epoch.is_live() {
