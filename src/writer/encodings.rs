@@ -8,6 +8,8 @@
 //! | the same that lie close together, such as counts | no dictionary | differences are as small, and spare the look-up of every value |
 //! | short text and bytes | lengths, then all bytes, where there is no dictionary | a length before every value makes the compressor begin anew at each |
 //! | anything else | as the layout says | - |
+//!
+//! Leaves of lists and maps get no statistics: no reader skips by them, Delta has none of them, and finding the least and the greatest of text costs as much as its dictionary.
 
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use arrow::datatypes::{
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{Encoding, Type};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::writer::layout::DICTIONARY_BYTES_MAX;
 
@@ -59,6 +61,10 @@ pub(crate) fn choose(
         }
         if !has_dictionary {
             builder = builder.set_column_dictionary_enabled(column.path().clone(), false);
+        }
+        if column.max_rep_level() > 0 {
+            let path = column.path().clone();
+            builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
         }
     }
     Ok(builder.build())
@@ -317,12 +323,14 @@ mod tests {
         let item = Arc::new(Field::new("item", structs.data_type().clone(), true));
         let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(2, 300));
         let list = ListArray::new(item, offsets, structs, None);
-        check(
-            &column("l", Arc::new(list)),
-            "l.list.element.x",
-            false,
-            DELTA,
-        );
+        let rows = column("l", Arc::new(list));
+        check(&rows, "l.list.element.x", false, DELTA);
+        let chosen = choose(&properties(), &rows).unwrap();
+        let path = ColumnPath::from(["l", "list", "element", "x"].map(str::to_owned).to_vec());
+        let statistics = |path: &ColumnPath| chosen.statistics_enabled(path);
+        assert_eq!(statistics(&path), EnabledStatistics::None);
+        let other = ColumnPath::from("other");
+        assert_eq!(statistics(&other), EnabledStatistics::Page);
     }
 
     #[test]
