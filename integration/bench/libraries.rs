@@ -68,7 +68,12 @@ impl Library {
             Value::ProtobufConfluent { subject, .. } => {
                 Some(Library::Protobuf(first_message(&latest(subject).schema)))
             }
-            _ => None,
+            Value::AvroFile { .. }
+            | Value::AvroSingleObject { .. }
+            | Value::JsonConfluent { .. }
+            | Value::ProtobufFile { .. }
+            | Value::Raw
+            | Value::Text => None,
         }
     }
 

@@ -265,6 +265,18 @@ impl Step {
 }
 
 impl Message {
+    /// The field with a number, and its place; most come at the place after the last one.
+    #[inline(always)]
+    pub(crate) fn look_up(&self, number: u32, next: usize) -> Option<(usize, &Field)> {
+        match self.fields.get(next) {
+            Some(field) if field.number == number => Some((next, field)),
+            Some(_) | None => {
+                let place = self.find(number)?;
+                Some((place, self.fields.get(place)?))
+            }
+        }
+    }
+
     /// The place of the field with a number.
     #[inline]
     pub(crate) fn find(&self, number: u32) -> Option<usize> {

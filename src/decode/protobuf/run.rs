@@ -64,22 +64,13 @@ impl Run {
                 continue;
             }
             let tag = wire.tag()?;
-            let place = match expected.filter(|field| field.number == tag.number) {
-                Some(_) => Some(next),
-                None => message.find(tag.number),
-            };
-            let known = place.and_then(|place| Some((place, message.fields.get(place)?)));
-            let Some((place, field)) = known else {
+            let Some((place, field)) = message.look_up(tag.number, next) else {
                 wire.field(tag)?;
                 continue;
             };
             next = place + 1;
             if let Shape::Left | Shape::Nulled = field.shape {
-                let passed = wire.field(tag);
-                passed.map_err(|fault| fault.in_field(&field.name))?;
-                if let Some(oneof) = field.oneof.and_then(|oneof| message.oneofs.get(oneof)) {
-                    forget_all(oneof, columns, &mut filled);
-                }
+                pass((message, field), (&mut wire, tag), columns, &mut filled)?;
                 continue;
             }
             let Some(column) = columns.get_mut(field.column) else {
@@ -487,6 +478,21 @@ fn end_list(column: &mut Column) -> Outcome {
         return Err(uneven());
     };
     list.end()
+}
+
+/// Passes over a field that no column takes; as a member of a oneof it ends the others all the same.
+fn pass(
+    (message, field): (&Message, &Field),
+    (wire, tag): (&mut Wire<'_>, wire::Tag),
+    columns: &mut [Column],
+    filled: &mut Filled,
+) -> Outcome {
+    wire.field(tag)
+        .map_err(|fault| fault.in_field(&field.name))?;
+    if let Some(oneof) = field.oneof.and_then(|oneof| message.oneofs.get(oneof)) {
+        forget_all(oneof, columns, filled);
+    }
+    Ok(())
 }
 
 /// Cuts back the other members of a oneof.
