@@ -11,13 +11,11 @@ use crate::delta::actions::{Metadata, Protocol, decode_path};
 use crate::delta::error::Error;
 use crate::delta::file_actions;
 use crate::delta::file_lines::{self, rows_of};
-use crate::delta::log::{self, Listing};
+use crate::delta::log::{self, Doubts, Listing};
 use crate::delta::open::TableStore;
 
 /// Entries fetched at once.
 const READ_AHEAD: usize = 8;
-/// Loads before a log that contradicts itself is believed: a clean-up can take entries away between its listing and its reading (H20).
-const LOADS_MAX: u32 = 3;
 
 /// Serialised values by partition column.
 pub type PartitionValues = Arc<BTreeMap<String, Option<String>>>;
@@ -79,12 +77,11 @@ pub struct FileList {
 impl FileList {
     /// Replays the log.
     pub async fn load(store: &TableStore, extent: Extent) -> Result<FileList, Error> {
-        let mut loads = 0;
+        let mut doubts = Doubts::default();
         loop {
-            loads += 1;
             match FileList::load_once(store, extent).await {
-                Err(Error::Corrupt { .. }) if loads < LOADS_MAX => {}
-                result => return result,
+                Err(Error::Corrupt { .. }) if doubts.remain(store).await => {}
+                outcome => return outcome,
             }
         }
     }

@@ -22,6 +22,33 @@ pub(crate) struct Read {
     pub(crate) seal: Seal,
 }
 
+/// Readings of a log that contradicted itself: a clean-up or a late listing can show it between two states. A reading during which a clean-up named another checkpoint says nothing:
+/// where the store is slow, or clean-ups are many, that can be each one of a row.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts {
+    readings: u32,
+    alike: u32,
+    newest: Option<u64>,
+}
+
+/// Readings in a row with the same newest checkpoint after which the log is damaged, and readings at all.
+const READINGS_ALIKE_MAX: u32 = 2;
+const READINGS_MAX: u32 = 50;
+
+impl Doubts {
+    /// After one more such reading: whether the log is worth another one.
+    pub(crate) async fn remain(&mut self, store: &TableStore) -> bool {
+        self.readings += 1;
+        let newest = last_checkpoint(store).await.ok().flatten();
+        if newest == self.newest {
+            self.alike += 1;
+        } else {
+            (self.newest, self.alike) = (newest, 0);
+        }
+        self.alike < READINGS_ALIKE_MAX && self.readings < READINGS_MAX
+    }
+}
+
 /// What a store says of an object without sending its bytes: equal seals mean an object that has not been replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seal {

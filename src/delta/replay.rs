@@ -12,7 +12,7 @@ use crate::clock::{Clock, Instant};
 use crate::delta::actions::{Entry, Metadata, Protocol};
 use crate::delta::checkpoint;
 use crate::delta::error::Error;
-use crate::delta::log::{self, Listing, Read};
+use crate::delta::log::{self, Doubts, Listing, Read};
 use crate::delta::open::TableStore;
 use crate::delta::sources;
 use crate::delta::state::{Identity, Shape, State, take_progress};
@@ -21,8 +21,6 @@ use crate::trial::{self, Bug};
 
 /// Entries fetched at once while the log is replayed.
 const READ_AHEAD: usize = 8;
-/// Loads before a log that contradicts itself is believed: a clean-up or a late listing can show it between two states.
-const LOADS_MAX: u32 = 3;
 const LOAD_PAUSE: Duration = Duration::from_millis(100);
 /// Entries looked at behind a checkpoint for the newest `validThrough`.
 const LOOK_BACK: u64 = 8;
@@ -43,12 +41,13 @@ pub(crate) async fn load(
     clock: &Clock,
     watch: Option<&str>,
 ) -> Result<Option<Loaded>, Error> {
-    let mut loads = 0;
+    let mut doubts = Doubts::default();
     loop {
-        loads += 1;
         match load_once(store, clock, watch).await {
-            Err(Error::Corrupt { .. }) if loads < LOADS_MAX => clock.sleep(LOAD_PAUSE).await,
-            result => return result,
+            Err(Error::Corrupt { .. }) if doubts.remain(store).await => {
+                clock.sleep(LOAD_PAUSE).await;
+            }
+            outcome => return outcome,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::writer::{RewriteLayout, Rewriter};
 /// Files that are opened ahead of the one that is read.
 const OPEN_AHEAD: usize = 4;
 /// Tries before a log is believed to be damaged: a clean-up can pass the version that the table was read at before its files are (H20).
-const OPENS_MAX: u32 = 3;
+const OPENS_MAX: u32 = 10;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 /// `delta.dataSkippingNumIndexedCols` when a table does not say.
 const INDEXED_LEAVES: i64 = crate::writer::stats::INDEXED_LEAVES_DEFAULT;

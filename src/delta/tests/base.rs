@@ -1,5 +1,6 @@
 //! Bases that age, vanish or become another table's (COMMIT-2).
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -106,6 +107,41 @@ async fn commit_2_a_base_that_was_cleaned_up_and_comes_back_by_a_late_put_is_no_
 }
 
 #[tokio::test]
+async fn a_log_that_is_cleaned_up_during_every_one_of_many_loads_is_not_damaged() {
+    let lake = Lake::new();
+    lake.create().await;
+    let (store, clock) = (rival(&lake), lake.clock.clone());
+    advance_to(&store, &clock, 1, 9).await;
+    let (clean_ups, under_way) = (
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let counted = Arc::clone(&clean_ups);
+    let fault = interruption(move |objects| {
+        let (store, clock, clean_ups) = (store.clone(), clock.clone(), Arc::clone(&counted));
+        let under_way = Arc::clone(&under_way);
+        async move {
+            // Several entries are read at a time.
+            if clean_ups.load(Ordering::SeqCst) >= 12 || under_way.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            let table = Table::load(&store, &clock).await.unwrap().unwrap();
+            advance_to(&store, &clock, 1, table.version() + 3).await;
+            store.write_checkpoint(&clock).await.unwrap();
+            remove(&objects, |name| name.ends_with(".json")).await;
+            advance_to(&store, &clock, 1, table.version() + 6).await;
+            clean_ups.fetch_add(1, Ordering::SeqCst);
+            under_way.store(false, Ordering::SeqCst);
+        }
+    });
+    lake.faulty
+        .rule(Operation::Get, ".json", When::Always, fault);
+    let table = lake.load().await;
+    assert_eq!(clean_ups.load(Ordering::SeqCst), 12);
+    assert_eq!(table.version(), lake.second_opinion().await.0);
+}
+
+#[tokio::test]
 async fn commit_2_a_put_that_lands_below_a_checkpoint_is_not_reported_as_committed() {
     let lake = Lake::new();
     let mut table = lake.create().await;
@@ -201,10 +237,10 @@ async fn commit_2_an_aged_base_is_reopened_before_anything_is_put_on_it() {
     let lake = Lake::new();
     let mut table = lake.create().await;
     advance_to(&rival(&lake), &lake.clock, 1, 5).await;
-    let puts = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let puts = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&puts);
     let fault = interruption(move |_| {
-        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        counted.fetch_add(1, Ordering::SeqCst);
         std::future::ready(())
     });
     lake.faulty
@@ -213,7 +249,7 @@ async fn commit_2_an_aged_base_is_reopened_before_anything_is_put_on_it() {
     let outcome = table.commit(&append(&[(0, 0, 10)], "a"), "shop").await;
     assert_eq!(outcome, CommitOutcome::Committed(6));
     assert_eq!(
-        puts.load(std::sync::atomic::Ordering::SeqCst),
+        puts.load(Ordering::SeqCst),
         1,
         "the one put was on the fresh base"
     );
