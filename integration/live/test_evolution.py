@@ -212,11 +212,11 @@ def test_what_does_not_fit_is_rejected_stops_the_table_or_gets_a_column(kafka, r
 
 @contextlib.contextmanager
 def front(target: str):
-    """Stands before a registry; while `away` is set it gives that status, body and delay in seconds to all that concerns schemas by id."""
+    """Stands before a registry; while `away` is set it gives that status, body and delay in seconds to all paths with `part`: schemas by id."""
 
     class Forward(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            if server.away and "/schemas/ids/" in self.path:
+            if server.away and server.part in self.path:
                 status, body, delay = server.away
                 time.sleep(delay)
                 server.refused += 1
@@ -236,7 +236,7 @@ def front(target: str):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forward)
-    server.away, server.refused = None, 0
+    server.away, server.part, server.refused = None, "/schemas/ids/", 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
@@ -282,6 +282,23 @@ def test_env_1_an_outage_of_the_registry_in_the_middle_of_an_evolution_stalls_an
             running.drain().expect(0)
     columns = ["id", "name", "items", "note"]
     assert_all_read(sink.table("orders"), pa.Table.from_pylist([row for _, row in orders], schema=ARROW), columns)
+
+
+def test_env_1_a_registry_that_is_away_at_the_start_is_waited_for(kafka, registry, folder, topic):
+    first = post(registry, f"{topic}-value", "AVRO", json.dumps(ORDER_1))
+    kafka.create_topic(topic, 1)
+    orders = [avro_order(1, index) for index in range(50)]
+    kafka.produce(topic, [payload for payload, _ in orders], 1, confluent_prefix(first))
+    with front(registry.url) as server:
+        server.away, server.part = OUTAGES["503"], "/"
+        sink = Sink(folder, kafka.bootstrap, table_of(topic), registry=f"http://127.0.0.1:{server.server_port}")
+        with sink.start() as running:
+            sink.wait_until(running, lambda: server.refused >= 3)
+            assert sink.get("/readyz").status_code == 503 and not (sink.table("orders") / "_delta_log").exists()
+            server.away = None
+            sink.wait_until(running, lambda: max(span["end"] for commit in read_log(sink.table("orders")).commits for span in commit.spans) == len(orders))
+            running.drain().expect(0)
+    assert_all_read(sink.table("orders"), pa.Table.from_pylist([row for _, row in orders], schema=pa.schema(ARROW_1)), ["id", "name", "items"])
 
 
 def test_two_instances_evolve_at_once_and_agree(kafka, registry, folder, topic):
