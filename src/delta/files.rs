@@ -79,7 +79,7 @@ impl FileList {
     pub async fn load(store: &TableStore, extent: Extent) -> Result<FileList, Error> {
         let mut doubts = Doubts::default();
         loop {
-            match FileList::load_once(store, extent).await {
+            match Box::pin(FileList::load_once(store, extent)).await {
                 Err(Error::Corrupt { .. }) if doubts.remain(store).await => {}
                 outcome => return outcome,
             }
