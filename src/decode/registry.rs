@@ -138,7 +138,7 @@ impl Registry {
             .connect_timeout(timeout)
             .redirect(redirect::Policy::custom(stay_on_host))
             .user_agent(concat!("lakeward/", env!("CARGO_PKG_VERSION")))
-            // Loading the machine's certificates takes most of a start; over http nothing uses them, and a redirect to https is another origin.
+            // Loading the machine's certificates takes tens of milliseconds of a start; over http nothing uses them, and a redirect to https is another origin.
             .tls_built_in_root_certs(settings.url.scheme() != "http");
         let client =
             with_tls(builder, &settings.tls)?

@@ -59,7 +59,7 @@ impl Quick {
             | Step::Redacted(_)
             | Step::Refuse(_) => return None,
         };
-        // Items of one byte kind only: others may come packed.
+        // Items of numbers may come packed, several in one value.
         let is_packable = item_cells.is_some() && step.packs();
         if is_in_oneof || is_packable || number > NUMBER_MAX {
             return None;
