@@ -355,14 +355,15 @@ pub(super) fn judge(
             .range((*number, 0)..=(*number, u32::MAX))
             .map(|((_, incarnation), life)| (*incarnation, *life))
             .collect();
-        let mut former: Option<(Life, &LogLife)> = None;
+        // The incarnation before, its log, and how far that was read.
+        let mut former: Option<(Life, &LogLife, i64)> = None;
         for (index, (incarnation, life)) in lives.iter().enumerate() {
             let name = format!(
                 "incarnation {incarnation} of topic partition {number}, [{}, {}),",
                 life.start, life.end
             );
             // Only a log that came later can have come next.
-            let first = former.map_or(0, |(_, log)| {
+            let first = former.map_or(0, |(_, log, _)| {
                 logs.iter().position(|it| std::ptr::eq(it, log)).unwrap()
             });
             let is_last = index + 1 == lives.len();
@@ -383,8 +384,13 @@ pub(super) fn judge(
                 return Err(format!("{name} is no log that there was: {reasons:?}"));
             };
             let log = &logs[at];
-            if let Some((before, of)) = former
+            if let Some((before, of, read)) = former
                 && (before.end < life.start
+                    || log
+                        .records
+                        .range(read.min(life.start)..life.start)
+                        .next()
+                        .is_some()
                     || of
                         .records
                         .range(..life.start)
@@ -402,7 +408,7 @@ pub(super) fn judge(
                     Expected::Nothing => true,
                 };
             }
-            former = Some((*life, log));
+            former = Some((*life, log, end));
         }
     }
     if let Some(at) = found.first() {
@@ -466,13 +472,17 @@ impl Expected {
     }
 }
 
-/// How far this log was read. Behind the last record, offsets without one may be those of a log that came `later`: they bring no record, so nothing tells whose they are; and
-/// the incarnation that follows begins below them, where the logs part.
+/// How far this log was read. Behind the last record, offsets without one may be those of logs that came `later`, of one after the other: they bring no record, so nothing
+/// tells whose they are; and the incarnation that follows begins below them, where the logs part.
 fn end_in(life: &Life, log: &LogLife, later: &[LogLife]) -> i64 {
     let read = life.tail.map_or(life.start, |(_, end)| end);
-    let has_none =
-        |log: &LogLife| log.end >= life.end && log.records.range(read..life.end).next().is_none();
-    if !has_none(log) && later.iter().any(has_none) {
+    // Up to where a reader that stands there meets no record.
+    let none_up_to = |at: i64, log: &LogLife| {
+        let next = log.records.range(at..).next();
+        next.map_or(log.end, |(offset, _)| *offset).max(at)
+    };
+    let alone = none_up_to(read, log);
+    if alone < life.end && later.iter().fold(alone, none_up_to) >= life.end {
         read
     } else {
         life.end
@@ -510,4 +520,71 @@ fn differs(
     let last = last.map(|(offset, logged)| (i64::from(logged.leader_epoch), offset + 1));
     let tail = life.tail.filter(|(_, end)| *end > life.start);
     (last != tail).then(|| format!("its last record is {last:?}, the txns say {tail:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log that has records at these offsets, under these leader epochs, and ends there.
+    fn log(records: &[(i64, i32)], end: i64) -> LogLife {
+        let logged = |(offset, leader_epoch): &(i64, i32)| {
+            let logged = Logged {
+                leader_epoch: *leader_epoch,
+                value: None,
+            };
+            (*offset, logged)
+        };
+        LogLife {
+            records: records.iter().map(logged).collect(),
+            end,
+        }
+    }
+
+    /// What is said of incarnations 0 and 1, which are (start, end, last record's leader epoch and end), over logs that only have tombstones.
+    fn judged(lives: [(i64, i64, (i64, i64)); 2], logs: Vec<LogLife>) -> Result<u64, String> {
+        let life = |(start, end, tail)| Life {
+            start,
+            end,
+            tail: Some(tail),
+        };
+        let table = Table {
+            lives: (0..)
+                .zip(lives)
+                .map(|(incarnation, it)| ((0, incarnation), life(it)))
+                .collect(),
+            ..Table::default()
+        };
+        let kafka = BTreeMap::from([(0, logs)]);
+        judge(&table, |_| None, &kafka, Rejected::new(), true)
+    }
+
+    #[test]
+    fn offsets_without_a_record_may_be_those_of_two_logs_in_turn() {
+        let first = log(&[(0, 0), (5, 0)], 7);
+        let second = log(&[(0, 0), (2, 1), (6, 1), (8, 1)], 9);
+        let read_second = (2, 9, (1, 9));
+        // Offset 6 was read of the first log, where it is no record, offset 7 of the second.
+        let of_both = [(0, 8, (0, 6)), read_second];
+        assert_eq!(judged(of_both, vec![first.clone(), second.clone()]), Ok(0));
+        // Offset 8 is a record of the only log that has it.
+        let too_far = [(0, 9, (0, 6)), read_second];
+        let reason = judged(too_far, vec![first.clone(), second.clone()]).unwrap_err();
+        assert!(reason.contains("no log that there was"), "{reason}");
+        // The next incarnation begins where the logs part, not behind it.
+        let begins_late = [(0, 8, (0, 6)), (3, 9, (1, 9))];
+        let reason = judged(begins_late, vec![first, second]).unwrap_err();
+        assert!(reason.contains("OFF-7"), "{reason}");
+    }
+
+    #[test]
+    fn a_record_behind_what_was_read_of_its_log_is_not_left_out() {
+        // Nobody read the record at 6; the second log had none there, and the third has it again.
+        let first = log(&[(0, 0), (5, 0), (6, 0)], 7);
+        let second = log(&[(0, 0), (5, 0)], 8);
+        let third = log(&[(0, 0), (5, 0), (6, 0), (8, 2)], 9);
+        let lives = [(0, 8, (0, 6)), (8, 9, (2, 9))];
+        let reason = judged(lives, vec![first, second, third]).unwrap_err();
+        assert!(reason.contains("OFF-7"), "{reason}");
+    }
 }

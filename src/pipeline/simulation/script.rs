@@ -205,6 +205,7 @@ impl World {
     /// The faults have ended: everybody is back.
     fn calm(&mut self) {
         self.happens_at_ms = u64::MAX;
+        self.is_mended = true;
         self.note("the faults end");
         self.end.set_weather(SUN);
         self.broker.set_away(false);

@@ -41,8 +41,10 @@ pub(super) struct World {
     pub(super) counts: BTreeMap<&'static str, u64>,
     /// Whether a txn of ours was taken away, so that tables may wait for a person.
     pub(super) is_forgotten: bool,
-    /// When the faults end.
+    /// When the faults end, at the soonest.
     pub(super) calm_at_ms: u64,
+    /// Whether they have ended, and each log has got a record behind the last one that was lost.
+    pub(super) is_mended: bool,
     /// When the next record is produced, the next thing happens, the group does what is due.
     pub(super) produce_at_ms: u64,
     pub(super) happens_at_ms: u64,
@@ -115,6 +117,7 @@ impl World {
             records: 0,
             counts: BTreeMap::new(),
             is_forgotten: false,
+            is_mended: false,
             produce_at_ms: 0,
             happens_at_ms: 0,
             ticks_at_ms: 0,
@@ -234,7 +237,7 @@ impl World {
                 self.act(actor)?;
                 self.check()?;
             }
-            if self.is_calm() && self.now() >= look_at_ms {
+            if self.is_mended && self.now() >= look_at_ms {
                 look_at_ms = self.now() + LOOK_MS;
                 if self.has_come_right()? {
                     return self.reckon();
