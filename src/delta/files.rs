@@ -87,10 +87,8 @@ impl FileList {
     }
 
     async fn load_once(store: &TableStore, extent: Extent) -> Result<FileList, Error> {
-        let hint = match extent.checkpoint_below {
-            None => log::last_checkpoint(store).await?,
-            Some(_) => None,
-        };
+        let before = log::last_checkpoint(store).await?;
+        let hint = before.filter(|_| extent.checkpoint_below.is_none());
         let mut listing = log::list(store, hint.unwrap_or(0)).await?;
         let mut start = FileList::start(store, &listing, extent).await?;
         if start.is_none() && hint.is_some() {
@@ -125,6 +123,14 @@ impl FileList {
         list.follow(store, first, extent.through.unwrap_or(newest))
             .await?;
         list.judge(store)?;
+        // A clean-up of what lies below an older checkpoint names no newer one, but begins with the oldest entry.
+        let is_passed = log::is_passed(store, first, before).await?
+            || extent.checkpoint_below.is_some()
+                && first <= list.version
+                && log::seal(store, &log::entry_path(first)).await?.is_none();
+        if is_passed {
+            return Err(store.damaged(first, "a clean-up went past it while the log was read"));
+        }
         Ok(list)
     }
 

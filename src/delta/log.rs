@@ -268,6 +268,17 @@ pub(crate) async fn last_checkpoint(store: &TableStore) -> Result<Option<u64>, E
     Ok(hint)
 }
 
+/// Whether a clean-up may have gone past version `first` since `_last_checkpoint` named `before`: then entries from there on can be gone, and a late put can have landed in the
+/// place of one, where it never counted (COMMIT-2).
+pub(crate) async fn is_passed(
+    store: &TableStore,
+    first: u64,
+    before: Option<u64>,
+) -> Result<bool, Error> {
+    let newest = last_checkpoint(store).await?;
+    Ok(newest != before && newest.is_some_and(|newest| newest >= first))
+}
+
 /// Reads a version's entry; `None` when it does not exist.
 pub(crate) async fn read(store: &TableStore, version: u64) -> Result<Option<Read>, Error> {
     let Some((bytes, seal)) = get(store, &entry_path(version)).await? else {

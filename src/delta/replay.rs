@@ -94,17 +94,8 @@ async fn load_once(
         next += 1;
     }
     let loaded = replay.finish(store, first, confirmed).await?;
-    // A clean-up in between takes entries away, and a late put can land in their place, where it never counted (COMMIT-2). A base that is a checkpoint is looked at again
-    // before anything is put on it.
-    if matches!(loaded.state.identity, Identity::Entry { .. })
-        && let Some(newest) = log::last_checkpoint(store).await?
-        && Some(newest) != hint
-        && newest > loaded.state.version
-    {
-        return Err(store.damaged(
-            loaded.state.version,
-            format!("the log ends there, below its newest checkpoint of version {newest}"),
-        ));
+    if log::is_passed(store, first, hint).await? {
+        return Err(store.damaged(first, "a clean-up went past it while the log was read"));
     }
     Ok(Some(loaded))
 }

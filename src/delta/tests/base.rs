@@ -7,6 +7,7 @@ use futures::TryStreamExt as _;
 use object_store::Error as StoreError;
 
 use super::*;
+use crate::delta::{Extent, FileList};
 use crate::testing::faulty_store::{Failure, Fault, Interruption, Operation, When};
 
 async fn keys(objects: &Arc<dyn ObjectStore>) -> Vec<Path> {
@@ -139,6 +140,53 @@ async fn a_log_that_is_cleaned_up_during_every_one_of_many_loads_is_not_damaged(
     let table = lake.load().await;
     assert_eq!(clean_ups.load(Ordering::SeqCst), 12);
     assert_eq!(table.version(), lake.second_opinion().await.0);
+}
+
+/// While entry 5 of a log of ten is read for the first time, a clean-up goes past it and a put that comes late lands in its place.
+async fn replaced_while_it_is_read() -> Lake {
+    let lake = Lake::new();
+    lake.create().await;
+    let (store, clock) = (rival(&lake), lake.clock.clone());
+    advance_to(&store, &clock, 1, 9).await;
+    let fault = interruption(move |objects| {
+        let (store, clock) = (store.clone(), clock.clone());
+        async move {
+            store.write_checkpoint(&clock).await.unwrap();
+            let never_counted = [
+                r#"{"commitInfo":{"timestamp":0,"operation":"WRITE"}}"#,
+                r#"{"txn":{"appId":"lakeward/shop.orders/0/0","version":77}}"#,
+                r#"{"add":{"path":"never.parquet","partitionValues":{},"size":1,"modificationTime":0,"dataChange":true}}"#,
+            ];
+            let path = Path::from(format!("lake/orders/{}", entry(5)));
+            objects
+                .put(&path, never_counted.join("\n").into())
+                .await
+                .unwrap();
+        }
+    });
+    lake.faulty
+        .rule(Operation::Get, &entry(5), When::First(1), fault);
+    lake
+}
+
+#[tokio::test]
+async fn commit_2_a_late_put_in_a_cleaned_up_place_is_not_read_as_progress() {
+    let lake = replaced_while_it_is_read().await;
+    let table = lake.load().await;
+    assert_eq!(
+        (table.version(), table.committed(&partition(0)).unwrap()),
+        (9, 0)
+    );
+}
+
+#[tokio::test]
+async fn comp_2_a_late_put_in_a_cleaned_up_place_adds_no_file() {
+    let lake = replaced_while_it_is_read().await;
+    let list = FileList::load(&lake.table, Extent::default())
+        .await
+        .unwrap();
+    assert_eq!(list.version(), 9);
+    assert!(list.files().all(|(key, _)| !key.contains("never")));
 }
 
 #[tokio::test]
