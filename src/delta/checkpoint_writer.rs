@@ -1,13 +1,17 @@
 //! Writes a checkpoint aside, reads it back, compares it with a replay of the log that shares no code with its writer, and only then gives it its name and moves
 //! `_last_checkpoint` (H27). Owns that order; a checkpoint that differs is thrown away and said.
 
+use std::error::Error as StdError;
+
 use delta_kernel::Snapshot;
+use delta_kernel::engine::arrow_data::ArrowEngineData;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
 use serde_json::json;
-use url::Url;
+use tokio::runtime::Handle;
 
 use crate::clock::Clock;
+use crate::delta::checkpoint_file;
 use crate::delta::error::Error;
 use crate::delta::files::{Extent, FileList};
 use crate::delta::log::{self, CheckpointFile, CheckpointFiles};
@@ -65,13 +69,9 @@ impl TableStore {
     /// Writes a checkpoint to `staged` and holds what can be read there against the replayed list.
     async fn prove(&self, staged: &Path, list: &FileList) -> Result<(), Error> {
         let version = list.version();
-        let url = self
-            .url()
-            .join(staged.as_ref())
-            .map_err(|error| self.failed("write a checkpoint", error))?;
-        let table = self.clone();
+        let (table, path, runtime) = (self.clone(), staged.clone(), Handle::current());
         // The kernel blocks until its requests are answered. On this thread they might never be: a connection that is kept open is driven by the runtime that opened it.
-        tokio::task::spawn_blocking(move || table.write_by_kernel(version, url))
+        tokio::task::spawn_blocking(move || table.write_rows(version, path, &runtime))
             .await
             .map_err(|error| self.failed("write a checkpoint", error))?
             .map_err(|error| self.failed("write a checkpoint", error))?;
@@ -81,17 +81,23 @@ impl TableStore {
         self.compare(version, file, list).await
     }
 
-    fn write_by_kernel(&self, version: u64, url: Url) -> Result<(), delta_kernel::Error> {
+    /// The kernel says which rows a checkpoint has.
+    fn write_rows(
+        &self,
+        version: u64,
+        path: Path,
+        runtime: &Handle,
+    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
         let engine = self.log().engine(None);
         let snapshot = Snapshot::builder_for(self.url().clone())
             .at_version(version)
             .build(engine.as_ref())?;
         let writer = snapshot.create_checkpoint_writer(engine.as_ref())?;
-        let data = writer.checkpoint_data(engine.as_ref())?;
-        let rows = data.map(|batch| batch.and_then(|batch| batch.apply_selection_vector()));
-        engine
-            .parquet_handler()
-            .write_parquet_file(url, Box::new(rows))
+        let rows = writer.checkpoint_data(engine.as_ref())?.map(|batch| {
+            let rows = batch?.apply_selection_vector()?;
+            Ok(ArrowEngineData::try_from_engine_data(rows)?.into())
+        });
+        checkpoint_file::write(self.objects(), path, rows, runtime)
     }
 
     async fn compare(

@@ -4,6 +4,7 @@
 mod actions;
 mod change;
 mod checkpoint;
+mod checkpoint_file;
 mod checkpoint_writer;
 mod cloud;
 mod commit;
