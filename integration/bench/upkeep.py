@@ -1,6 +1,6 @@
 """Owns measuring maintenance: compaction beside Python deltalake and Spark on identical input, what it does for scans, what stays bounded. Not its safety (live/test_maintenance).
 
-`python -m bench.upkeep compaction|effect|bounded`; one JSON line per result. The table is written straight into its log, so that thousands of commits cost seconds.
+`python -m bench.upkeep compaction|effect|effect-s3|bounded`; one JSON line per result. The table is written straight into its log, so that thousands of commits cost seconds.
 """
 
 import json
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, WriterProperties
 
-from components import run_folder
+from components import S3, run_folder
 from live.readers import duckdb_connection, spark
 from live.sink import Running, Sink, json_table
 
@@ -68,10 +68,10 @@ def size(path: Path) -> tuple[int, int]:
     return len(files), sum(file.stat().st_size for file in files)
 
 
-def maintain(folder: Path, name: str, *argv: str, **maintenance):
+def maintain(folder: Path, name: str, *argv: str, where: dict | None = None, **maintenance):
     maintenance = {"compaction": {"cold_after": "100ms"}, **maintenance}
     table = json_table(name, "none", ", ".join(f"{column} {kind}" for column, _, kind in FIELDS), maintenance=maintenance)
-    sink = Sink(folder, "127.0.0.1:1", table)
+    sink = Sink(folder, "127.0.0.1:1", table, **(where or {}))
     with Running(["maintain", "-c", sink.config, "--once", *argv, "--timeout", "600s"], folder) as running:
         return running.wait(1800).expect(0)
 
@@ -163,43 +163,81 @@ QUERIES = {
 }
 
 
-def scans(path: Path, total: int) -> dict[str, float]:
-    found = {}
-    for name, query in QUERIES.items():
-        text = query.replace("{low}", str(total // 2)).replace("{high}", str(total // 2 + 1000))
-        connection = duckdb_connection()
-        took = []
-        for _ in range(5):
-            started = time.monotonic()
-            connection.sql(text.replace("{}", f"delta_scan('{path.as_uri()}')")).fetchall()
-            took.append(time.monotonic() - started)
-        found[f"duckdb_{name}"] = round(statistics.median(took), 3)
-        took = []
-        for _ in range(5):
-            started = time.monotonic()
-            spark().sql(text.replace("{}", f"delta.`{path}`")).collect()
-            took.append(time.monotonic() - started)
-        found[f"spark_{name}"] = round(statistics.median(took), 3)
-    return found
+def timed(times: int, query) -> float:
+    took = []
+    for _ in range(times):
+        started = time.monotonic()
+        query()
+        took.append(time.monotonic() - started)
+    return round(statistics.median(took), 3)
+
+
+def texts(total: int) -> dict[str, str]:
+    return {name: query.replace("{low}", str(total // 2)).replace("{high}", str(total // 2 + 1000)) for name, query in QUERIES.items()}
+
+
+def duckdb_scans(connection, uri: str, total: int, times: int = 5) -> dict[str, float]:
+    return {f"duckdb_{name}": timed(times, lambda text=text: connection.sql(text.replace("{}", f"delta_scan('{uri}')")).fetchall()) for name, text in texts(total).items()}
+
+
+def spark_scans(path: Path, total: int) -> dict[str, float]:
+    return {f"spark_{name}": timed(5, lambda text=text: spark().sql(text.replace("{}", f"delta.`{path}`")).collect()) for name, text in texts(total).items()}
+
+
+def maintain_until_quiet(folder: Path, **how) -> None:
+    for turn in ("first", "once it is quiet"):
+        ended = maintain(folder, "kept", "--only", "compact,checkpoint", **how)
+        line(soak="maintained", turn=turn, commits=COMMITS, seconds=round(ended.seconds, 2), peak_rss_mib=ended.peak_memory_bytes // 2**20, said=ended.stdout.strip())
+        # A table partition is quiet after twelve times `cold_after`: what the first merges made is merged once more.
+        time.sleep(2)
+
+
+def ratios(table: str, kept: dict, ideal: dict) -> None:
+    line(soak="effect", table=table, **{key: round(kept[key] / ideal[key], 2) for key in kept if "_" in key})
+
+
+def small_and_ideal(lake: Path) -> int:
+    """The same rows as thousands of commits and as one; answers how many."""
+    shutil.rmtree(lake, ignore_errors=True)
+    write_table(lake / "small", (rows(number, ROWS) for number in range(COMMITS)))
+    write_table(lake / "ideal", [pa.concat_tables([rows(number, ROWS) for number in range(COMMITS)])])
+    return COMMITS * ROWS
 
 
 def effect() -> None:
     folder = run_folder() / "soak-effect"
-    shutil.rmtree(folder, ignore_errors=True)
     lake = folder / "lake"
-    write_table(lake / "small", (rows(number, ROWS) for number in range(COMMITS)))
-    write_table(lake / "ideal", [pa.concat_tables([rows(number, ROWS) for number in range(COMMITS)])])
+    total = small_and_ideal(lake)
     shutil.copytree(lake / "small", lake / "kept")
-    total = COMMITS * ROWS
-    for turn in ("first", "once it is quiet"):
-        ended = maintain(folder, "kept", "--only", "compact,checkpoint")
-        line(soak="maintained", turn=turn, commits=COMMITS, seconds=round(ended.seconds, 2), peak_rss_mib=ended.peak_memory_bytes // 2**20, said=ended.stdout.strip())
-        # A table partition is quiet after twelve times `cold_after`: what the first merges made is merged once more.
-        time.sleep(2)
-    results = {name: {"files": size(lake / name)[0], "mb": round(size(lake / name)[1] / 1e6, 1), **scans(lake / name, total)} for name in ("ideal", "kept", "small")}
-    for name, result in results.items():
-        line(soak="effect", table=name, **result)
-    line(soak="effect", table="kept over ideal", **{key: round(results["kept"][key] / results["ideal"][key], 2) for key in results["kept"] if "_" in key})
+    maintain_until_quiet(folder)
+    results = {}
+    for name in ("ideal", "kept", "small"):
+        files, size_bytes = size(lake / name)
+        took = {**duckdb_scans(duckdb_connection(), (lake / name).as_uri(), total), **spark_scans(lake / name, total)}
+        results[name] = {"files": files, "mb": round(size_bytes / 1e6, 1), **took}
+        line(soak="effect", table=name, **results[name])
+    ratios("kept over ideal", results["kept"], results["ideal"])
+
+
+def effect_on_s3() -> None:
+    """The same on an S3 server, where a reader does not list what a checkpoint stands for but pays for each request."""
+    folder = run_folder() / "soak-effect-s3"
+    total = small_and_ideal(folder / "lake")
+    with S3() as s3:
+        bucket, client = s3.create_bucket("soak"), s3.client
+        for source, name in (("ideal", "ideal"), ("small", "kept")):
+            for file in (folder / "lake" / source).rglob("*.*"):
+                client.put_object(Bucket=bucket, Key=f"{name}/{file.relative_to(folder / 'lake' / source)}", Body=file.read_bytes())
+        connection = duckdb_connection(s3)
+        scans = {"small": duckdb_scans(connection, f"s3://{bucket}/kept", total, times=1)}
+        maintain_until_quiet(folder, where={"url": f"s3://{bucket}", "options": s3.options})
+        # In turns, since the server has the same two cores.
+        for turn in range(2):
+            for name in ("ideal", "kept"):
+                scans[name] = duckdb_scans(connection, f"s3://{bucket}/{name}", total, times=7)
+                line(soak="effect on S3", table=name, turn=turn, **scans[name])
+        line(soak="effect on S3", table="small", **scans["small"])
+        ratios("kept over ideal, S3", scans["kept"], scans["ideal"])
 
 
 def bounded() -> None:
@@ -231,4 +269,4 @@ def bounded() -> None:
 
 
 if __name__ == "__main__":
-    {"compaction": compaction, "effect": effect, "bounded": bounded}[sys.argv[1]]()
+    {"compaction": compaction, "effect": effect, "effect-s3": effect_on_s3, "bounded": bounded}[sys.argv[1]]()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import duckdb_extension_delta
+import duckdb_extension_httpfs
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
@@ -18,11 +19,16 @@ from components import cache_folder, run_folder
 READERS = ("duckdb", "spark", "deltalake")
 
 
-def duckdb_connection() -> duckdb.DuckDBPyConnection:
+def duckdb_connection(s3=None) -> duckdb.DuckDBPyConnection:
+    """One that can read tables on the S3 server too, if one is given."""
     connection = duckdb.connect(config={"memory_limit": "2GB", "threads": 2})
-    # By path: LOAD by name would ask the network.
-    extension = next(Path(duckdb_extension_delta.__file__).parent.rglob("delta.duckdb_extension"))
-    connection.execute(f"LOAD '{extension}'")
+    for package in (duckdb_extension_delta, *([duckdb_extension_httpfs] if s3 else [])):
+        # By path: LOAD by name would ask the network.
+        connection.execute(f"LOAD '{next(Path(package.__file__).parent.rglob('*.duckdb_extension'))}'")
+    if s3:
+        key, secret, region = (s3.options[f"aws_{name}"] for name in ("access_key_id", "secret_access_key", "region"))
+        where = f"ENDPOINT '127.0.0.1:{s3.port}', URL_STYLE 'path', USE_SSL false"
+        connection.execute(f"CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{secret}', REGION '{region}', {where})")
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

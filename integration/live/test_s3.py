@@ -10,7 +10,7 @@ from audit.compare import json_record
 from components import S3
 
 from .load import Load, share
-from .readers import assert_all_read
+from .readers import assert_all_read, duckdb_connection
 from .sink import Sink, json_table
 
 DDL = "seq long, text string, amount decimal(9,2)"
@@ -32,6 +32,9 @@ def test_a_table_on_s3_is_read_back_exactly(kafka, s3, folder, topic):
     assert report.is_clean, report
     kind = pa.schema([("seq", pa.int64()), ("text", pa.string())])
     assert_all_read(table, pa.table({"seq": range(20_000), "text": ["t"] * 20_000}, schema=kind), kind.names)
+    # And where it lies, as users do.
+    found = duckdb_connection(s3).sql(f"SELECT count(*), sum(seq), sum(amount) FROM delta_scan('s3://{bucket}/bronze/events')").fetchall()
+    assert found == [(20_000, sum(range(20_000)), 25_000)]
 
 
 def test_two_instances_of_one_group_share_a_table_without_loss_or_duplicates(kafka, s3, folder, topic):
