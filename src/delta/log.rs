@@ -25,7 +25,7 @@ pub(crate) struct Read {
 /// Readings of a log that contradicted itself: a clean-up or a late listing can show it between two states. A reading during which a clean-up named another checkpoint says nothing:
 /// where the store is slow, or clean-ups are many, that can be each one of a row.
 #[derive(Debug, Default)]
-pub(crate) struct Doubts {
+pub struct Doubts {
     readings: u32,
     alike: u32,
     newest: Option<u64>,
@@ -37,7 +37,7 @@ const READINGS_MAX: u32 = 50;
 
 impl Doubts {
     /// After one more such reading: whether the log is worth another one.
-    pub(crate) async fn remain(&mut self, store: &TableStore) -> bool {
+    pub async fn remain(&mut self, store: &TableStore) -> bool {
         self.readings += 1;
         let newest = last_checkpoint(store).await.ok().flatten();
         if newest == self.newest {

@@ -37,7 +37,7 @@ pub use checkpoint_writer::Proof;
 pub use error::Error;
 pub use features::Support;
 pub use files::{Extent, FileList, LiveFile, PartitionValues};
-pub use log::{LogFile, LogObject};
+pub use log::{Doubts, LogFile, LogObject};
 pub use mend::{LIFTED, Mend, Mending};
 pub use object_reader::ObjectReader;
 pub use open::{Store, TableStore};

@@ -11,25 +11,22 @@ use crate::delta::error::Error;
 const DIRECTORY: &str = "_lakeward_probe";
 const WRITERS: usize = 8;
 /// Rounds with a clear winner.
-const ROUNDS: u32 = 4;
-/// Rounds in all: a store may answer a round with errors that say nothing.
-const ROUNDS_MAX: u32 = 12;
+const ROUNDS: usize = 4;
+/// How often so many rounds are begun: a store may answer a round with errors that say nothing.
+const WAVES_MAX: u32 = 3;
 
-/// Races for scratch keys until enough rounds had exactly one winner, whose bytes are then there.
+/// Races for scratch keys until enough rounds had exactly one winner, whose bytes are then there. Rounds have keys of their own and go on side by side, since a start waits for them.
 pub(crate) async fn probe(
     objects: &dyn ObjectStore,
     url: &str,
     clock: &Clock,
 ) -> Result<(), Error> {
     let mut clear = 0;
-    for _ in 0..ROUNDS_MAX {
-        let key = Path::from(format!("{DIRECTORY}/{}", clock.new_id()));
-        let round = race(objects, &key, url).await;
-        // A scratch key that stays behind harms nobody, and the next request tells whether the store is well.
-        if let Err(error) = objects.delete(&key).await {
-            tracing::debug!(%key, %error, "a scratch key of the probe stays behind");
+    for _ in 0..WAVES_MAX {
+        let rounds = (0..ROUNDS).map(|_| round(objects, url, clock));
+        for is_clear in join_all(rounds).await {
+            clear += usize::from(is_clear?);
         }
-        clear += u32::from(round?);
         if clear >= ROUNDS {
             return Ok(());
         }
@@ -39,6 +36,16 @@ pub(crate) async fn probe(
         "answer the probe's conditional creates",
         "no round had a clear winner",
     ))
+}
+
+async fn round(objects: &dyn ObjectStore, url: &str, clock: &Clock) -> Result<bool, Error> {
+    let key = Path::from(format!("{DIRECTORY}/{}", clock.new_id()));
+    let is_clear = race(objects, &key, url).await;
+    // A scratch key that stays behind harms nobody, and the next request tells whether the store is well.
+    if let Err(error) = objects.delete(&key).await {
+        tracing::debug!(%key, %error, "a scratch key of the probe stays behind");
+    }
+    is_clear
 }
 
 /// One round; `false` when errors hid who won.

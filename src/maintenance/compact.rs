@@ -9,7 +9,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::clock::Clock;
-use crate::delta::{Extent, FileList, LiveFile, Table, TableStore};
+use crate::delta::{Doubts, Extent, FileList, LiveFile, Table, TableStore};
 use crate::error::Kind;
 use crate::maintenance::error::Error;
 use crate::maintenance::input::{Input, Place, Source};
@@ -23,8 +23,6 @@ use crate::writer::{RewriteLayout, Rewriter};
 
 /// Files that are opened ahead of the one that is read.
 const OPEN_AHEAD: usize = 4;
-/// Tries before a log is believed to be damaged: a clean-up can pass the version that the table was read at before its files are (H20).
-const OPENS_MAX: u32 = 10;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 /// `delta.dataSkippingNumIndexedCols` when a table does not say.
 const INDEXED_LEAVES: i64 = crate::writer::stats::INDEXED_LEAVES_DEFAULT;
@@ -82,11 +80,11 @@ impl Opened {
 impl Compaction {
     /// Reads the table and its file list at one version.
     pub async fn open(&self) -> Result<Opened, Error> {
-        let mut opens = 0;
+        let mut doubts = Doubts::default();
         loop {
-            opens += 1;
             match self.open_once().await {
-                Err(error) if error.kind() == Kind::Corrupt && opens < OPENS_MAX => {
+                // A clean-up can pass the version that the table was read at before its files are (H20).
+                Err(error) if error.kind() == Kind::Corrupt && doubts.remain(&self.store).await => {
                     self.clock.sleep(OPEN_PAUSE).await;
                 }
                 result => return result,
