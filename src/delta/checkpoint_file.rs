@@ -32,11 +32,16 @@ pub(super) fn write(
     };
     let upload = BufWriter::new(objects, path);
     let mut writer = AsyncArrowWriter::try_new(upload, schema, Some(properties()?))?;
-    for batch in batches {
-        runtime.block_on(writer.write(&batch?))?;
+    let written = batches
+        .try_for_each(|batch| Ok(runtime.block_on(writer.write(&batch?))?))
+        .and_then(|()| Ok(runtime.block_on(writer.finish()).map(|_| ())?));
+    if written.is_err() {
+        // What failed first says more; parts that stay behind are the store's to expire.
+        runtime
+            .block_on(writer.into_inner().abort())
+            .unwrap_or_default();
     }
-    runtime.block_on(writer.finish())?;
-    Ok(())
+    written
 }
 
 /// Paths differ and statistics are text, so dictionaries find nothing; readers pass over row groups by their statistics, and look at no page's.
