@@ -123,8 +123,9 @@ impl Checks {
             let (brokers, id) = kafka.cluster()?;
             let id = id.map(|id| format!(", cluster {id}")).unwrap_or_default();
             let detail = format!(
-                "{} brokers at {}{id}",
-                brokers, config.kafka.bootstrap_servers
+                "{} at {}{id}",
+                counted(brokers, "broker", "brokers"),
+                config.kafka.bootstrap_servers
             );
             Ok((kafka, detail))
         });
