@@ -9,6 +9,7 @@ use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -30,18 +31,17 @@ pub(super) fn write(
         Some(Err(_)) => return batches.next().map_or(Ok(()), |first| first.map(|_| ())),
         None => return Err("a checkpoint has no row".into()),
     };
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties()?)
+        .with_skip_arrow_metadata(true);
+    // Parts of an upload that fails are the store's to expire: an upload that has begun to end cannot be aborted any more.
     let upload = BufWriter::new(objects, path);
-    let mut writer = AsyncArrowWriter::try_new(upload, schema, Some(properties()?))?;
-    let written = batches
-        .try_for_each(|batch| Ok(runtime.block_on(writer.write(&batch?))?))
-        .and_then(|()| Ok(runtime.block_on(writer.finish()).map(|_| ())?));
-    if written.is_err() {
-        // What failed first says more; parts that stay behind are the store's to expire.
-        runtime
-            .block_on(writer.into_inner().abort())
-            .unwrap_or_default();
+    let mut writer = AsyncArrowWriter::try_new_with_options(upload, schema, options)?;
+    for batch in batches {
+        runtime.block_on(writer.write(&batch?))?;
     }
-    written
+    runtime.block_on(writer.finish())?;
+    Ok(())
 }
 
 /// Paths differ and statistics are text, so dictionaries find nothing; readers pass over row groups by their statistics, and look at no page's.

@@ -60,6 +60,11 @@ pub struct Extent {
     pub checkpoint_below: Option<u64>,
 }
 
+/// What was read from `first` on is not worth anything.
+fn passed(store: &TableStore, first: u64) -> Error {
+    store.damaged(first, "a clean-up went past it while the log was read")
+}
+
 /// A table's files at one version.
 #[derive(Debug, Default)]
 pub struct FileList {
@@ -95,12 +100,12 @@ impl FileList {
             listing = log::list(store, 0).await?;
             start = FileList::start(store, &listing, extent).await?;
         }
-        let (mut list, first) = match start {
-            Some(list) => {
+        let (mut list, first, base) = match start {
+            Some((list, path)) => {
                 let next = list.version + 1;
-                (list, next)
+                (list, next, path)
             }
-            None if listing.entries.contains(&0) => (FileList::default(), 0),
+            None if listing.entries.contains(&0) => (FileList::default(), 0, log::entry_path(0)),
             None if listing.entries.is_empty() && listing.checkpoints.is_empty() => {
                 return Err(Error::NotATable {
                     location: store.url().to_string(),
@@ -123,23 +128,23 @@ impl FileList {
         list.follow(store, first, extent.through.unwrap_or(newest))
             .await?;
         list.judge(store)?;
-        // A clean-up of what lies below an older checkpoint names no newer one, but begins with the oldest entry.
-        let is_passed = log::is_passed(store, first, before).await?
-            || extent.checkpoint_below.is_some()
-                && first <= list.version
-                && log::seal(store, &log::entry_path(first)).await?.is_none();
+        // Below an older checkpoint a replay can be long, and checkpoints are named beside it; a clean-up begins with the oldest object.
+        let is_passed = match extent.checkpoint_below {
+            None => log::is_passed(store, first, before).await?,
+            Some(_) => log::seal(store, &base).await?.is_none(),
+        };
         if is_passed {
-            return Err(store.damaged(first, "a clean-up went past it while the log was read"));
+            return Err(passed(store, first));
         }
         Ok(list)
     }
 
-    /// The newest checkpoint that counts and can be read; one that is damaged is passed over.
+    /// The newest checkpoint that counts and can be read, and where it lies; one that is damaged is passed over.
     async fn start(
         store: &TableStore,
         listing: &Listing,
         extent: Extent,
-    ) -> Result<Option<FileList>, Error> {
+    ) -> Result<Option<(FileList, Path)>, Error> {
         let counts = |version: u64| {
             extent.through.is_none_or(|through| version <= through)
                 && extent.checkpoint_below.is_none_or(|below| version < below)
@@ -152,7 +157,10 @@ impl FileList {
         for (version, all) in candidates {
             for files in all {
                 match FileList::of_checkpoint(store, *version, files).await {
-                    Ok(list) => return Ok(Some(list)),
+                    Ok(list) => {
+                        let first = files.parts.first();
+                        return Ok(first.map(|part| (list, part.path.clone())));
+                    }
                     Err(error @ Error::Corrupt { .. }) => {
                         tracing::warn!(table = %store.url(), version, %error, "a checkpoint that cannot be read is passed over");
                     }
@@ -284,9 +292,17 @@ impl FileList {
         self.tombstones.insert(decode_path(path), deleted_ms);
     }
 
-    /// Takes in the entries up to `version`.
+    /// Takes in the entries up to `version`; damaged where a checkpoint stands for one of them by now, since a clean-up may have emptied its place.
     pub async fn follow_to(&mut self, store: &TableStore, version: u64) -> Result<(), Error> {
-        self.follow(store, self.version + 1, version).await
+        let first = self.version + 1;
+        if first > version {
+            return Ok(());
+        }
+        self.follow(store, first, version).await?;
+        if log::is_passed(store, first, None).await? {
+            return Err(passed(store, first));
+        }
+        Ok(())
     }
 
     /// Takes in whatever entries there are by now.

@@ -28,7 +28,8 @@ pub(crate) struct Read {
 pub struct Doubts {
     readings: u32,
     alike: u32,
-    newest: Option<u64>,
+    /// As of the last reading; `None` before the first.
+    newest: Option<Option<u64>>,
 }
 
 /// Readings in a row with the same newest checkpoint after which the log is damaged, and readings at all.
@@ -40,10 +41,10 @@ impl Doubts {
     pub async fn remain(&mut self, store: &TableStore) -> bool {
         self.readings += 1;
         let newest = last_checkpoint(store).await.ok().flatten();
-        if newest == self.newest {
+        if self.newest == Some(newest) {
             self.alike += 1;
         } else {
-            (self.newest, self.alike) = (newest, 0);
+            (self.newest, self.alike) = (Some(newest), 0);
         }
         self.alike < READINGS_ALIKE_MAX && self.readings < READINGS_MAX
     }

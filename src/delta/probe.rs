@@ -24,7 +24,12 @@ pub(crate) async fn probe(
     let mut clear = 0;
     for _ in 0..WAVES_MAX {
         let rounds = (0..ROUNDS).map(|_| round(objects, url, clock));
-        for is_clear in join_all(rounds).await {
+        let (proofs, rounds): (Vec<_>, Vec<_>) = join_all(rounds)
+            .await
+            .into_iter()
+            .partition(|round| matches!(round, Err(Error::NoPutIfAbsent { .. })));
+        // Proof that the store is unfit says more than another round's failure.
+        for is_clear in proofs.into_iter().chain(rounds) {
             clear += usize::from(is_clear?);
         }
         if clear >= ROUNDS {

@@ -60,10 +60,10 @@ async fn load_once(
     let confirmed = clock.now();
     let hint = log::last_checkpoint(store).await?;
     let mut listing = log::list(store, hint.unwrap_or(0)).await?;
-    let (mut start, mut failure) = newest_checkpoint(store, &listing).await;
+    let (mut start, mut failure) = newest_checkpoint(store, &listing).await?;
     if start.is_none() && hint.is_some() {
         listing = log::list(store, 0).await?;
-        (start, failure) = newest_checkpoint(store, &listing).await;
+        (start, failure) = newest_checkpoint(store, &listing).await?;
     }
     let first = match &start {
         Some(start) => Some(start.version + 1),
@@ -107,11 +107,11 @@ struct Start {
     entry: Entry,
 }
 
-/// The newest checkpoint that can be read, and why a newer one could not.
+/// The newest checkpoint that can be read, and why a newer one is damaged.
 async fn newest_checkpoint(
     store: &TableStore,
     listing: &Listing,
-) -> (Option<Start>, Option<Error>) {
+) -> Result<(Option<Start>, Option<Error>), Error> {
     let mut failure = None;
     let mut candidates = Vec::new();
     for (version, all) in listing.checkpoints.iter().rev() {
@@ -125,27 +125,27 @@ async fn newest_checkpoint(
                     .first()
                     .map(|file| file.path.clone())
                     .unwrap_or_default();
-                return (
-                    Some(Start {
-                        version,
-                        path,
-                        entry,
-                    }),
-                    failure,
-                );
+                let start = Start {
+                    version,
+                    path,
+                    entry,
+                };
+                return Ok((Some(start), failure));
             }
             Ok(_) => {
                 failure.get_or_insert_with(|| {
                     store.damaged(version, "its checkpoint holds no protocol or no metadata")
                 });
             }
-            Err(error) => {
+            Err(error @ Error::Corrupt { .. }) => {
                 tracing::warn!(table = %store.url(), version, %error, "a checkpoint that cannot be read is passed over");
                 failure.get_or_insert(error);
             }
+            // Whether it can be read is not known.
+            Err(error) => return Err(error),
         }
     }
-    (None, failure)
+    Ok((None, failure))
 }
 
 /// The first version to read an entry of when there is no checkpoint; `None` when there is no table.

@@ -39,7 +39,12 @@ pub async fn clean_log(
     let cutoff_ms = now_ms - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX / 2);
     let objects = store.log_objects().await?;
     let needed = oldest_unpublished(store, clock).await?;
-    let Some(boundary) = boundary(&objects, cutoff_ms, needed) else {
+    // Who reads beside a clean-up, or commits, knows it by the checkpoint that is named.
+    let Some(named) = store.newest_checkpoint().await? else {
+        return Ok(Cleaned::default());
+    };
+    let oldest = needed.map_or(named, |needed| needed.min(named));
+    let Some(boundary) = boundary(&objects, cutoff_ms, oldest) else {
         return Ok(Cleaned::default());
     };
     let expired = expired(&objects, boundary, cutoff_ms);
@@ -94,8 +99,8 @@ async fn oldest_unpublished(store: &TableStore, clock: &Clock) -> Result<Option<
     Ok(unpublished.into_values().flatten().min())
 }
 
-/// The newest checkpoint from which every version inside the retention, and every one that is `needed`, can still be read.
-fn boundary(objects: &[LogObject], cutoff_ms: i64, needed: Option<u64>) -> Option<u64> {
+/// The newest checkpoint up to `needed` from which every version inside the retention can still be read.
+fn boundary(objects: &[LogObject], cutoff_ms: i64, needed: u64) -> Option<u64> {
     let entries = || {
         objects.iter().filter_map(|object| match object.file {
             LogFile::Entry(version) => Some((version, object.modified_ms)),
@@ -110,7 +115,7 @@ fn boundary(objects: &[LogObject], cutoff_ms: i64, needed: Option<u64>) -> Optio
         .map(|(version, _)| version)
         .min();
     let oldest = retained.or_else(|| entries().map(|(version, _)| version).max())?;
-    let oldest = needed.map_or(oldest, |needed| needed.min(oldest));
+    let oldest = oldest.min(needed);
     let checkpoints = objects.iter().filter_map(|object| match object.file {
         LogFile::Checkpoint(version) => Some(version),
         LogFile::Entry(_) | LogFile::Checksum(_) | LogFile::Compacted(_) | LogFile::Other => None,

@@ -8,6 +8,7 @@ use object_store::Error as StoreError;
 
 use super::*;
 use crate::delta::{Extent, FileList};
+use crate::error::Kind;
 use crate::testing::faulty_store::{Failure, Fault, Interruption, Operation, When};
 
 async fn keys(objects: &Arc<dyn ObjectStore>) -> Vec<Path> {
@@ -142,7 +143,20 @@ async fn a_log_that_is_cleaned_up_during_every_one_of_many_loads_is_not_damaged(
     assert_eq!(table.version(), lake.second_opinion().await.0);
 }
 
-/// While entry 5 of a log of ten is read for the first time, a clean-up goes past it and a put that comes late lands in its place.
+/// A clean-up goes past entry 5 of a log of ten, and a put that comes late lands in its place.
+async fn replace(store: &TableStore, clock: &Clock, objects: &Arc<dyn ObjectStore>) {
+    store.write_checkpoint(clock).await.unwrap();
+    let never_counted = [
+        r#"{"commitInfo":{"timestamp":0,"operation":"WRITE"}}"#,
+        r#"{"txn":{"appId":"lakeward/shop.orders/0/0","version":77}}"#,
+        r#"{"add":{"path":"never.parquet","partitionValues":{},"size":1,"modificationTime":0,"dataChange":true}}"#,
+    ];
+    let path = Path::from(format!("lake/orders/{}", entry(5)));
+    let never_counted = never_counted.join("\n");
+    objects.put(&path, never_counted.into()).await.unwrap();
+}
+
+/// That happens while it is read for the first time.
 async fn replaced_while_it_is_read() -> Lake {
     let lake = Lake::new();
     lake.create().await;
@@ -150,19 +164,7 @@ async fn replaced_while_it_is_read() -> Lake {
     advance_to(&store, &clock, 1, 9).await;
     let fault = interruption(move |objects| {
         let (store, clock) = (store.clone(), clock.clone());
-        async move {
-            store.write_checkpoint(&clock).await.unwrap();
-            let never_counted = [
-                r#"{"commitInfo":{"timestamp":0,"operation":"WRITE"}}"#,
-                r#"{"txn":{"appId":"lakeward/shop.orders/0/0","version":77}}"#,
-                r#"{"add":{"path":"never.parquet","partitionValues":{},"size":1,"modificationTime":0,"dataChange":true}}"#,
-            ];
-            let path = Path::from(format!("lake/orders/{}", entry(5)));
-            objects
-                .put(&path, never_counted.join("\n").into())
-                .await
-                .unwrap();
-        }
+        async move { replace(&store, &clock, &objects).await }
     });
     lake.faulty
         .rule(Operation::Get, &entry(5), When::First(1), fault);
@@ -187,6 +189,72 @@ async fn comp_2_a_late_put_in_a_cleaned_up_place_adds_no_file() {
         .unwrap();
     assert_eq!(list.version(), 9);
     assert!(list.files().all(|(key, _)| !key.contains("never")));
+    // A list that follows comes too late to be warned by a checkpoint that moves.
+    let lake = Lake::new();
+    lake.create().await;
+    let extent = Extent {
+        through: Some(3),
+        ..Extent::default()
+    };
+    advance_to(&lake.table, &lake.clock, 1, 9).await;
+    let mut list = FileList::load(&lake.table, extent).await.unwrap();
+    replace(&rival(&lake), &lake.clock, &lake.inner()).await;
+    let error = list.follow_to(&lake.table, 9).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+}
+
+#[tokio::test]
+async fn a_replay_from_below_a_checkpoint_outlasts_new_checkpoints_and_begins_anew_without_its_base()
+ {
+    for is_lost in [false, true] {
+        let lake = Lake::new();
+        lake.create().await;
+        let (store, clock) = (rival(&lake), lake.clock.clone());
+        advance_to(&store, &clock, 1, 3).await;
+        store.write_checkpoint(&clock).await.unwrap();
+        advance_to(&store, &clock, 1, 9).await;
+        let named = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&named);
+        let fault = interruption(move |objects| {
+            let (store, clock, named) = (store.clone(), clock.clone(), Arc::clone(&counted));
+            async move {
+                store.write_checkpoint(&clock).await.unwrap();
+                named.fetch_add(1, Ordering::SeqCst);
+                if is_lost {
+                    remove(&objects, |name| {
+                        name.starts_with("00000000000000000003.checkpoint")
+                    })
+                    .await;
+                }
+            }
+        });
+        lake.faulty
+            .rule(Operation::Get, &entry(6), When::Always, fault);
+        let extent = Extent {
+            checkpoint_below: Some(4),
+            ..Extent::default()
+        };
+        let list = FileList::load(&lake.table, extent).await.unwrap();
+        assert_eq!(list.version(), 9);
+        // Without its base it begins anew, from the first entry.
+        let readings = named.load(Ordering::SeqCst);
+        assert_eq!(readings, if is_lost { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_the_store_does_not_give_is_not_passed_over() {
+    let lake = Lake::new();
+    lake.create().await;
+    advance_to(&lake.table, &lake.clock, 1, 3).await;
+    lake.table.write_checkpoint(&lake.clock).await.unwrap();
+    let away = Fault::FailBefore(Failure::Unavailable);
+    lake.faulty
+        .rule(Operation::Get, "checkpoint.parquet", When::Always, away);
+    let error = Table::load(&lake.table, &lake.clock).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    lake.faulty.heal();
+    assert_eq!(lake.load().await.version(), 3);
 }
 
 #[tokio::test]

@@ -55,6 +55,22 @@ async fn a_store_that_ignores_the_condition_is_refused() {
 }
 
 #[tokio::test]
+async fn proof_that_a_store_is_unfit_outweighs_a_round_that_failed() {
+    let lake = Lake::new();
+    let probe = "_lakeward_probe";
+    // The first round hears of failures alone, the others win eight times each.
+    let away = Fault::FailBefore(Failure::Unavailable);
+    lake.faulty
+        .rule(Operation::Put, probe, When::First(8), away);
+    lake.faulty
+        .rule(Operation::Put, probe, When::Always, Fault::IgnoreCondition);
+    let url = Url::parse("memory:///lake").unwrap();
+    let store = Store::over(url, Arc::new(lake.faulty.clone()));
+    let error = store.probe(&lake.clock).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid, "{error}");
+}
+
+#[tokio::test]
 async fn a_store_that_refuses_or_fails_is_unavailable() {
     let (kind, message) = probed(Some((When::Always, Fault::FailBefore(Failure::Forbidden))))
         .await

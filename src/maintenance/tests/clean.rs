@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::delta::Proof;
+use crate::error::Kind;
 use crate::maintenance::clean_log::clean_log;
 use crate::maintenance::vacuum::vacuum;
-use crate::testing::faulty_store::{Fault, Operation, When};
+use crate::testing::faulty_store::{Failure, Fault, Operation, When};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -59,6 +60,22 @@ async fn make_old_log(lake: Lake, folder: &LocalPath) -> Lake {
         age(folder, &log(version, "checkpoint.parquet"), DAY * 40);
     }
     lake
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_stored_is_an_error_and_the_next_one_counts() {
+    for failure in [Failure::Unavailable, Failure::Forbidden] {
+        let lake = Lake::in_memory(1).await;
+        lake.append(30).await;
+        let faulty = lake.faulty.as_ref().unwrap();
+        let fault = Fault::FailBefore(failure);
+        faulty.rule(Operation::Put, "_lakeward_staging", When::Always, fault);
+        let error = lake.store.write_checkpoint(&lake.clock).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        assert_eq!(lake.store.newest_checkpoint().await.unwrap(), None);
+        faulty.heal();
+        assert_eq!(lake.store.write_checkpoint(&lake.clock).await.unwrap(), 1);
+    }
 }
 
 #[tokio::test]
@@ -145,6 +162,14 @@ async fn a_checkpoint_that_lost_something_is_found_and_no_log_below_it_is_delete
         age(folder.path(), &log(version, "json"), DAY * 40);
     }
     let files = lake.files().await;
+    // Nobody names it yet, so that nobody who reads meanwhile could know of a clean-up below it.
+    let unnamed = clean_log(&lake.store, &lake.clock, &files, DAY * 30, false).await;
+    assert_eq!(unnamed.unwrap().oldest_version, None);
+    fs::write(
+        at.join("_delta_log/_last_checkpoint"),
+        r#"{"version":4,"size":6}"#,
+    )
+    .unwrap();
     let error = clean_log(&lake.store, &lake.clock, &files, DAY * 30, false)
         .await
         .unwrap_err()
