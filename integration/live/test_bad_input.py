@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from audit.audit import audit, count, read_log
 from audit.compare import avro_record, json_record
@@ -291,6 +292,31 @@ def test_a_record_above_the_limit_is_a_counted_reject_and_its_neighbours_land(ka
     assert producer.flush(60) == 0
     sink = Sink(folder, kafka.bootstrap, json_table("events", topic, DDL, errors={"mode": "skip"}, target_lag="1s"))
     expect_rejected(kafka, sink, topic, {5}, json_record)
+
+
+def test_a_record_batch_that_unpacks_beyond_its_share_is_said_and_passed_by_a_person(kafka, folder, topic):
+    """A hundred records of a mebibyte of zeros each, which are one batch of a few kilobytes."""
+    kafka.create_topic(topic, 2)
+    producer = kafka.producer(compression_type="zstd", message_max_bytes=512 * MIB, batch_size=512 * MIB, linger_ms=5_000, queue_buffering_max_kbytes=512 * 1024)
+    for number in range(100):
+        producer.produce(topic, value=b'{"n": %d, "text": "' % number + b"0" * MIB + b'"}', partition=0)
+    assert producer.flush(60) == 0
+    kafka.produce(topic, good(64, 100), 1)
+    table = json_table("events", topic, DDL, target_lag="1s")
+    small = Sink(folder / "small", kafka.bootstrap, table, limits={"memory": "256MiB"})
+    ended = small.until_caught_up("--timeout", "15s", seconds_max=60)
+    ended.expect_error([3], f"{topic}[0]", "quarter of limits.memory", "lakeward offsets set")
+    print(f"\n[bomb] peak {ended.peak_memory_bytes >> 20} MiB of 256", flush=True)
+    assert ended.peak_memory_bytes < 256 * MIB
+    # With more memory it fits, and every record is there.
+    large = Sink(folder / "large", kafka.bootstrap, table, limits={"memory": "1GiB"})
+    large.until_caught_up(seconds_max=120).expect(0)
+    assert audit(large.table("events"), kafka.dump(topic), json_record).is_clean
+    # Or a person goes past it.
+    small.command("offsets set", "--table", "events", "--topic", topic, "--partition", "0", "--to", "100", "--reason", "a bomb").expect(0)
+    small.until_caught_up(seconds_max=60).expect(0)
+    rows = DeltaTable(small.table("events")).to_pyarrow_dataset().to_table(["n"])
+    assert sorted(rows["n"].to_pylist()) == list(range(100, 164))
 
 
 def test_an_interrupt_while_waiting_ends_at_once(folder, topic):

@@ -34,6 +34,10 @@ const QUEUE_MESSAGES_MAX: u64 = 100_000;
 /// What a byte of a response becomes once it is parsed: records of some 200 bytes, compressed to half, with their message each.
 const RESPONSE_GROWTH: u64 = 12;
 const RESPONSE_BYTES_MIN: u64 = 64 * 1024;
+/// A record batch, which is unpacked whole, may have this part of the limit.
+const RECORD_BATCH_PART: u64 = 4;
+const RECORD_BATCH_BYTES_MIN: u64 = 64 * MIB;
+const RECORD_BATCH_BYTES_MAX: u64 = 256 * MIB;
 /// Decoded rows become a batch at an eighth of the lane's memory: builders, batches on their way to an encoder, and its pages are there at the same time.
 const LANE_BATCHES: u64 = 8;
 const BATCH_BYTES_MIN: u64 = 512 * 1024;
@@ -80,6 +84,8 @@ pub struct Fetch {
     pub topic_partition_bytes: u64,
     /// `fetch.max.bytes`, for a response.
     pub response_bytes: u64,
+    /// What one record batch may have beyond that, which comes whole (KIP-74); for zstd, unpacked too: `receive.message.max.bytes` less a response.
+    pub batch_bytes: u64,
 }
 
 /// A limit that cannot be divided.
@@ -134,7 +140,7 @@ impl Budget {
         let rows = rest / 100 * ROWS_PERCENT;
         Ok(Budget {
             overhead_bytes,
-            fetch: Fetch::divide(rest / 100 * FETCH_PERCENT, lanes),
+            fetch: Fetch::divide(rest / 100 * FETCH_PERCENT, lanes, shape.memory_bytes),
             rows: Pool::new(rows),
             flush: Pool::new(rest / 100 * FLUSH_PERCENT),
             maintenance: Pool::new(rest / 100 * MAINTENANCE_PERCENT),
@@ -144,7 +150,7 @@ impl Budget {
 }
 
 impl Fetch {
-    fn divide(total_bytes: u64, lanes: u64) -> Self {
+    fn divide(total_bytes: u64, lanes: u64, memory_bytes: u64) -> Self {
         let half = total_bytes / 2;
         // A quarter of the share each: the messages' bytes, and the messages.
         let queue_part = half / 2 / lanes;
@@ -156,6 +162,8 @@ impl Fetch {
                 .clamp(QUEUE_MESSAGES_MIN, QUEUE_MESSAGES_MAX),
             topic_partition_bytes: response_bytes.min(TOPIC_PARTITION_RESPONSE_BYTES_MAX),
             response_bytes,
+            batch_bytes: (memory_bytes / RECORD_BATCH_PART)
+                .clamp(RECORD_BATCH_BYTES_MIN, RECORD_BATCH_BYTES_MAX),
         }
     }
 }
@@ -226,6 +234,14 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_record_batch_may_have_a_quarter_of_the_limit_within_bounds() {
+        for (limit_mib, batch_mib) in [(160, 64), (256, 64), (512, 128), (1024, 256), (8192, 256)] {
+            let budget = Budget::divide(shape(limit_mib * MIB, 2, 6)).unwrap();
+            assert_eq!(budget.fetch.batch_bytes / MIB, batch_mib, "{limit_mib}");
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Shares {
     pub topic_partition_bytes: u64,
     /// One fetch response from one broker, in bytes.
     pub response_bytes: u64,
+    /// What one record batch may have beyond it, in bytes; for zstd, unpacked too.
+    pub batch_bytes: u64,
 }
 
 /// What happened to the membership.
@@ -391,10 +393,12 @@ fn group_config(kafka: &Kafka, shares: Shares) -> ClientConfig {
             .clamp(16 * 1024, response_bytes)
             .to_string(),
     );
-    // A record batch larger than a response still comes whole (KIP-74); this bound only has to let it pass.
+    // A record batch larger than a response still comes whole (KIP-74). librdkafka unpacks zstd up to this bound too, and the other codecs without one.
     config.set(
         "receive.message.max.bytes",
-        (response_bytes + 256 * 1024 * 1024).to_string(),
+        (response_bytes + shares.batch_bytes)
+            .clamp(1_000, 2_147_483_647)
+            .to_string(),
     );
     if !kafka.properties.contains_key("fetch.wait.max.ms") {
         config.set("fetch.wait.max.ms", "100");
@@ -447,6 +451,7 @@ mod tests {
             queue_messages: 1000,
             topic_partition_bytes: 65_536,
             response_bytes: 1_048_576,
+            batch_bytes: 67_108_864,
         };
         let config = group_config(&kafka, shares);
         for (key, owned) in [

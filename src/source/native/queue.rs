@@ -265,12 +265,16 @@ fn failure(message: &sys::rd_kafka_message_t, code: sys::rd_kafka_resp_err_t) ->
         code,
         RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset
     );
+    let mut reason = if reason.is_empty() {
+        code.to_string()
+    } else {
+        reason
+    };
+    if code == RDKafkaErrorCode::BadCompression {
+        reason.push_str("; the record batch is damaged, or unpacks to more than a quarter of limits.memory (zstd, 64 MiB at least, 256 MiB at most): raise limits.memory, or go past it by `lakeward offsets set`");
+    }
     FetchError {
-        reason: if reason.is_empty() {
-            code.to_string()
-        } else {
-            reason
-        },
+        reason,
         offset_out_of_range,
     }
 }
