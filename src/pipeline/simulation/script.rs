@@ -209,11 +209,15 @@ impl World {
         self.note("the faults end");
         self.end.set_weather(SUN);
         self.broker.set_away(false);
-        // A truncation behind an idle reader shows with the next record.
-        for number in 0..self.broker.partitions() {
-            self.records += 1;
-            let record = format!("{{\"id\":{}}}", self.records);
-            self.broker.produce(number, Some(Some(record)));
+        // A truncation behind an idle reader shows with the next record, wherever that reader stands: at most where a log that was lost has ended.
+        for (number, lives) in (0..).zip(self.broker.logs().into_values()) {
+            let read_to = lives.iter().map(|life| life.end).max().unwrap_or(0);
+            let end = lives.last().map_or(0, |life| life.end);
+            for _ in end..=read_to {
+                self.records += 1;
+                let record = format!("{{\"id\":{}}}", self.records);
+                self.broker.produce(number, Some(Some(record)));
+            }
         }
         let now = self.now();
         for index in 0..self.instances.len() {
