@@ -60,11 +60,6 @@ pub struct Extent {
     pub checkpoint_below: Option<u64>,
 }
 
-/// What was read from `first` on is not worth anything.
-fn passed(store: &TableStore, first: u64) -> Error {
-    store.damaged(first, "a clean-up went past it while the log was read")
-}
-
 /// A table's files at one version.
 #[derive(Debug, Default)]
 pub struct FileList {
@@ -134,7 +129,7 @@ impl FileList {
             Some(_) => log::seal(store, &base).await?.is_none(),
         };
         if is_passed {
-            return Err(passed(store, first));
+            return Err(log::passed(store, first));
         }
         Ok(list)
     }
@@ -300,7 +295,7 @@ impl FileList {
         }
         self.follow(store, first, version).await?;
         if log::is_passed(store, first, None).await? {
-            return Err(passed(store, first));
+            return Err(log::passed(store, first));
         }
         Ok(())
     }

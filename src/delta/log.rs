@@ -280,6 +280,11 @@ pub(crate) async fn is_passed(
     Ok(newest != before && newest.is_some_and(|newest| newest >= first))
 }
 
+/// What was read from `first` on is not worth anything then.
+pub(crate) fn passed(store: &TableStore, first: u64) -> Error {
+    store.damaged(first, "a clean-up went past it while the log was read")
+}
+
 /// Reads a version's entry; `None` when it does not exist.
 pub(crate) async fn read(store: &TableStore, version: u64) -> Result<Option<Read>, Error> {
     let Some((bytes, seal)) = get(store, &entry_path(version)).await? else {

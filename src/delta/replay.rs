@@ -95,7 +95,7 @@ async fn load_once(
     }
     let loaded = replay.finish(store, first, confirmed).await?;
     if log::is_passed(store, first, hint).await? {
-        return Err(store.damaged(first, "a clean-up went past it while the log was read"));
+        return Err(log::passed(store, first));
     }
     Ok(Some(loaded))
 }
