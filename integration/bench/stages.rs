@@ -340,7 +340,7 @@ impl Reading {
             queue_messages: granted.queue_messages,
             topic_partition_bytes: granted.topic_partition_bytes,
             response_bytes: granted.response_bytes,
-            batch_bytes: granted.batch_bytes,
+            record_batch_bytes: granted.record_batch_bytes,
         };
         let mut group = Group::new(&bench.config.kafka, shares).expect("a consumer");
         let queue = group.lane_queue(false).expect("a queue");

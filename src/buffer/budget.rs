@@ -85,7 +85,7 @@ pub struct Fetch {
     /// `fetch.max.bytes`, for a response.
     pub response_bytes: u64,
     /// What one record batch may have beyond that, which comes whole (KIP-74); for zstd, unpacked too: `receive.message.max.bytes` less a response.
-    pub batch_bytes: u64,
+    pub record_batch_bytes: u64,
 }
 
 /// A limit that cannot be divided.
@@ -162,7 +162,7 @@ impl Fetch {
                 .clamp(QUEUE_MESSAGES_MIN, QUEUE_MESSAGES_MAX),
             topic_partition_bytes: response_bytes.min(TOPIC_PARTITION_RESPONSE_BYTES_MAX),
             response_bytes,
-            batch_bytes: (memory_bytes / RECORD_BATCH_PART)
+            record_batch_bytes: (memory_bytes / RECORD_BATCH_PART)
                 .clamp(RECORD_BATCH_BYTES_MIN, RECORD_BATCH_BYTES_MAX),
         }
     }
@@ -241,7 +241,11 @@ mod tests {
     fn a_record_batch_may_have_a_quarter_of_the_limit_within_bounds() {
         for (limit_mib, batch_mib) in [(160, 64), (256, 64), (512, 128), (1024, 256), (8192, 256)] {
             let budget = Budget::divide(shape(limit_mib * MIB, 2, 6)).unwrap();
-            assert_eq!(budget.fetch.batch_bytes / MIB, batch_mib, "{limit_mib}");
+            assert_eq!(
+                budget.fetch.record_batch_bytes / MIB,
+                batch_mib,
+                "{limit_mib}"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 //! the rows say nor what becomes of the file.
 
 use std::error::Error as StdError;
+use std::iter;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -22,22 +23,17 @@ const ROW_GROUP_ROWS_MAX: usize = 100_000;
 pub(super) fn write(
     objects: Arc<dyn ObjectStore>,
     path: Path,
-    batches: impl Iterator<Item = Result<RecordBatch, Box<dyn StdError + Send + Sync>>>,
+    mut batches: impl Iterator<Item = Result<RecordBatch, Box<dyn StdError + Send + Sync>>>,
     runtime: &Handle,
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
-    let mut batches = batches.peekable();
-    let schema = match batches.peek() {
-        Some(Ok(first)) => first.schema(),
-        Some(Err(_)) => return batches.next().map_or(Ok(()), |first| first.map(|_| ())),
-        None => return Err("a checkpoint has no row".into()),
-    };
+    let first = batches.next().ok_or("a checkpoint has no row")??;
     let options = ArrowWriterOptions::new()
         .with_properties(properties()?)
         .with_skip_arrow_metadata(true);
     // Parts of an upload that fails are the store's to expire: an upload that has begun to end cannot be aborted any more.
     let upload = BufWriter::new(objects, path);
-    let mut writer = AsyncArrowWriter::try_new_with_options(upload, schema, options)?;
-    for batch in batches {
+    let mut writer = AsyncArrowWriter::try_new_with_options(upload, first.schema(), options)?;
+    for batch in iter::once(Ok(first)).chain(batches) {
         runtime.block_on(writer.write(&batch?))?;
     }
     runtime.block_on(writer.finish())?;

@@ -87,8 +87,10 @@ impl FileList {
     }
 
     async fn load_once(store: &TableStore, extent: Extent) -> Result<FileList, Error> {
-        let before = log::last_checkpoint(store).await?;
-        let hint = before.filter(|_| extent.checkpoint_below.is_none());
+        let hint = match extent.checkpoint_below {
+            None => log::last_checkpoint(store).await?,
+            Some(_) => None,
+        };
         let mut listing = log::list(store, hint.unwrap_or(0)).await?;
         let mut start = FileList::start(store, &listing, extent).await?;
         if start.is_none() && hint.is_some() {
@@ -125,7 +127,7 @@ impl FileList {
         list.judge(store)?;
         // Below an older checkpoint a replay can be long, and checkpoints are named beside it; a clean-up begins with the oldest object.
         let is_passed = match extent.checkpoint_below {
-            None => log::is_passed(store, first, before).await?,
+            None => log::is_passed(store, first, hint).await?,
             Some(_) => log::seal(store, &base).await?.is_none(),
         };
         if is_passed {

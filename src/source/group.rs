@@ -34,7 +34,7 @@ pub struct Shares {
     /// One fetch response from one broker, in bytes.
     pub response_bytes: u64,
     /// What one record batch may have beyond it, in bytes; for zstd, unpacked too.
-    pub batch_bytes: u64,
+    pub record_batch_bytes: u64,
 }
 
 /// What happened to the membership.
@@ -396,7 +396,7 @@ fn group_config(kafka: &Kafka, shares: Shares) -> ClientConfig {
     // A record batch larger than a response still comes whole (KIP-74). librdkafka unpacks zstd up to this bound too, and the other codecs without one.
     config.set(
         "receive.message.max.bytes",
-        (response_bytes + shares.batch_bytes)
+        (response_bytes + shares.record_batch_bytes)
             .clamp(1_000, 2_147_483_647)
             .to_string(),
     );
@@ -451,7 +451,7 @@ mod tests {
             queue_messages: 1000,
             topic_partition_bytes: 65_536,
             response_bytes: 1_048_576,
-            batch_bytes: 67_108_864,
+            record_batch_bytes: 67_108_864,
         };
         let config = group_config(&kafka, shares);
         for (key, owned) in [

@@ -72,6 +72,8 @@ async fn a_checkpoint_that_cannot_be_stored_is_an_error_and_the_next_one_counts(
         faulty.rule(Operation::Put, "_lakeward_staging", When::Always, fault);
         let error = lake.store.write_checkpoint(&lake.clock).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        // The store's own words: a writer that panicked would be an error too.
+        assert!(error.to_string().contains("scripted"), "{error}");
         assert_eq!(lake.store.newest_checkpoint().await.unwrap(), None);
         faulty.heal();
         assert_eq!(lake.store.write_checkpoint(&lake.clock).await.unwrap(), 1);

@@ -186,7 +186,7 @@ impl Run<'_> {
             queue_messages: budget.fetch.queue_messages,
             topic_partition_bytes: budget.fetch.topic_partition_bytes,
             response_bytes: budget.fetch.response_bytes,
-            batch_bytes: budget.fetch.batch_bytes,
+            record_batch_bytes: budget.fetch.record_batch_bytes,
         };
         Ok(Group::new(&self.config.kafka, shares)?)
     }
